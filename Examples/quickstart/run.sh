@@ -1,0 +1,433 @@
+#!/usr/bin/env bash
+# A branch office streams chat answers from headquarters through Branchline, on this machine.
+#
+#   1. install what is missing, build                              (--skip-build leaves this out)
+#   2. two network namespaces, branch and HQ, joined by a shaped link
+#   3. a guard on both ends that lets nothing but the tunnel's UDP port pass over the link
+#   4. keys, two configuration files, `branchline up` on both ends
+#   5. an inference server at HQ that listens on its tunnel address only
+#   6. a few streamed completions, then figures and proofs
+#
+# Steps run one after the other; everything they make is removed on every exit.
+set -euo pipefail
+
+readonly link_rate=50mbit
+readonly tunnel_port=51820
+readonly server_port=8000
+readonly hq_link=192.0.2.1 branch_link=192.0.2.2
+readonly hq_tunnel=10.86.0.1 branch_tunnel=10.86.0.2
+
+here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+root=$(cd -- "$here/../.." && pwd)
+readonly here root
+readonly server_package=$root/Examples/InferenceServer
+readonly programs=$root/.build/release
+readonly server=$server_package/.build/release/InferenceServer
+readonly python_home=$server_package/.build/quickstart-python
+# Administration tools lie outside many users' search path.
+PATH=$PATH:/usr/sbin:/sbin
+
+usage() {
+    cat <<EOF
+Usage: $0 [--requests N] [--skip-build] [--help]
+
+Streams chat completions from an inference server at HQ to a branch, through Branchline, in
+network namespaces of this machine. Ends with 0 only if every byte came through the tunnel and
+arrived intact.
+
+  --requests N   completions to stream, 1 to 1000 (default 4)
+  --skip-build   neither install packages nor build
+  --help         this text
+
+Example: $0 --requests 8
+EOF
+}
+
+step() { printf '==> %s\n' "$*"; }
+warn() { printf 'warning: %s\n' "$*" >&2; }
+fail() {
+    printf 'error: %s\n' "$*" >&2
+    exit 1
+}
+
+parse_arguments() {
+    requests=4
+    skip_build=false
+    while [ $# -gt 0 ]; do
+        case $1 in
+            --requests)
+                [ $# -ge 2 ] || fail "--requests needs a number; see --help"
+                requests=$2
+                shift
+                ;;
+            --requests=*) requests=${1#*=} ;;
+            --skip-build) skip_build=true ;;
+            -h | --help)
+                usage
+                exit 0
+                ;;
+            *) fail "unknown argument '$1'; see --help" ;;
+        esac
+        shift
+    done
+    if ! [[ $requests =~ ^[1-9][0-9]{0,3}$ ]] || [ "$requests" -gt 1000 ]; then
+        fail "--requests must be a number from 1 to 1000, not '$requests'"
+    fi
+}
+
+# --- 1. install and build -----------------------------------------------------------------------
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo -- "$@"
+    else
+        fail "this needs root: run it as root or install sudo"
+    fi
+}
+
+# Prints the Debian packages that are missing, one a line.
+missing_packages() {
+    local pair library libraries=(libsodium-dev libmnl-dev)
+    [ "$(uname -m)" != x86_64 ] || libraries+=(libipsec-mb-dev)
+    for library in "${libraries[@]}"; do
+        [[ $(dpkg-query -W -f '${Status}' "$library" 2>/dev/null) == *' installed' ]] ||
+            echo "$library"
+    done
+    for pair in ip:iproute2 nft:nftables wg:wireguard-tools python3:python3 git:git; do
+        command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
+    done
+    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
+}
+
+install_packages() {
+    local packages
+    if ! command -v apt-get >/dev/null; then
+        warn "no apt-get here; the build needs libsodium, libmnl and, on x86-64, libipsec-mb," \
+            "the run needs ip, tc, nft, wg and python3"
+        return
+    fi
+    mapfile -t packages < <(missing_packages)
+    [ ${#packages[@]} -gt 0 ] || return 0
+    step "installing ${packages[*]}"
+    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
+    as_root "${apt[@]}" update >/dev/null || warn "the package lists could not be updated"
+    as_root "${apt[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null ||
+        fail "apt-get could not install ${packages[*]}; install them by hand and run this again"
+}
+
+install_openai_client() {
+    ! "$python_home/bin/python" -c 'import openai' 2>/dev/null || return 0
+    step "installing the openai client for Python"
+    if ! { python3 -m venv --clear "$python_home" &&
+        "$python_home/bin/pip" install --quiet --disable-pip-version-check openai; }; then
+        warn "no openai client; Python's standard library will do its work"
+        rm -rf -- "$python_home"
+    fi
+}
+
+build() {
+    command -v swift >/dev/null ||
+        fail "no Swift toolchain: install Swift 6.3 or later from https://swift.org/install"
+    step "building Branchline (release)"
+    local product
+    for product in branchlined branchline; do
+        swift build -c release --package-path "$root" --product "$product" ||
+            fail "Branchline did not build; the compiler's words are above"
+    done
+    step "building the inference server (release)"
+    swift build -c release --package-path "$server_package" --product InferenceServer ||
+        fail "the inference server did not build; the compiler's words are above"
+}
+
+prepare() {
+    mkdir -p "$server_package/.build"
+    # Two runs at once take turns here.
+    exec 9>"$server_package/.build/quickstart.lock"
+    flock 9
+    install_packages
+    install_openai_client
+    build
+    exec 9>&-
+}
+
+# --- 2. namespaces and link ---------------------------------------------------------------------
+
+in_hq() { ip netns exec "$hq" "$@"; }
+in_branch() { ip netns exec "$branch" "$@"; }
+
+check_machine() {
+    local program
+    for program in ip tc nft wg ss python3; do
+        command -v "$program" >/dev/null ||
+            fail "'$program' is missing; run this once without --skip-build"
+    done
+    for program in "$programs/branchline" "$programs/branchlined" "$server"; do
+        [ -x "$program" ] || fail "$program is not built; run this once without --skip-build"
+    done
+    [ -c /dev/net/tun ] ||
+        fail "/dev/net/tun is missing: run 'modprobe tun', or give the container that device"
+}
+
+cleanup() {
+    local status=$? file pid namespace
+    trap - EXIT
+    trap '' INT TERM HUP
+    for file in "${up_files[@]}"; do
+        namespace=$([ "$file" = "$hq_file" ] && echo "$hq" || echo "$branch")
+        ip netns exec "$namespace" "$programs/branchline" down "$file" >/dev/null 2>&1 || true
+    done
+    for namespace in "${namespaces[@]}"; do
+        # Only processes of this run live in its namespaces.
+        for pid in $(ip netns pids "$namespace" 2>/dev/null); do
+            stop "$pid"
+        done
+        ip netns del "$namespace" 2>/dev/null || true
+    done
+    rm -f -- "/var/run/wireguard/$hq_device.sock" "/var/run/wireguard/$branch_device.sock"
+    rm -rf -- "$work"
+    exit "$status"
+}
+
+# Ends a process: asks, waits up to two seconds, insists.
+stop() {
+    kill -TERM "$1" 2>/dev/null || return 0
+    local _
+    for _ in {1..20}; do
+        kill -0 "$1" 2>/dev/null || return 0
+        sleep 0.1
+    done
+    kill -KILL "$1" 2>/dev/null || true
+}
+
+add_namespace() {
+    ip netns add "$1" ||
+        fail "no network namespace can be made here: this needs root, or CAP_SYS_ADMIN and" \
+            "CAP_NET_ADMIN in a container"
+    namespaces+=("$1")
+    ip -n "$1" link set lo up
+}
+
+add_link_end() {
+    local namespace=$1 address=$2
+    # Without IPv6 the link is silent but for the tunnel and ARP.
+    ip netns exec "$namespace" sh -c \
+        'echo 1 >/proc/sys/net/ipv6/conf/uplink/disable_ipv6' 2>/dev/null || true
+    ip -n "$namespace" address add "$address/30" dev uplink
+    ip -n "$namespace" link set uplink up
+    tc -n "$namespace" qdisc add dev uplink root tbf rate "$link_rate" burst 32kb latency 50ms ||
+        fail "the link cannot be shaped: the kernel lacks the queueing discipline tbf (sch_tbf)"
+}
+
+make_link() {
+    step "joining $branch and $hq by a link of $link_rate"
+    add_namespace "$hq"
+    add_namespace "$branch"
+    ip -n "$hq" link add uplink type veth peer name uplink netns "$branch"
+    add_link_end "$hq" "$hq_link"
+    add_link_end "$branch" "$branch_link"
+}
+
+# --- 3. guard -----------------------------------------------------------------------------------
+
+# Lets only the tunnel's UDP over the link and counts it; counts and drops anything else.
+# The port is the destination of what arrives at HQ and the source of what leaves it.
+guard() {
+    local namespace=$1 arriving=$2 leaving=$3
+    ip netns exec "$namespace" nft -f - <<EOF || fail "the guard cannot be set: nft needs nf_tables"
+table inet quickstart {
+    counter initiations { }
+    counter responses { }
+    counter tunnel_arriving { }
+    counter tunnel_leaving { }
+    counter others { }
+    chain handshakes {
+        udp length 156 @th,64,8 1 counter name initiations
+        udp length 100 @th,64,8 2 counter name responses
+    }
+    chain arriving {
+        type filter hook input priority filter
+        iifname "uplink" udp $arriving $tunnel_port jump handshakes
+        iifname "uplink" udp $arriving $tunnel_port counter name tunnel_arriving accept
+        iifname "uplink" counter name others drop
+    }
+    chain leaving {
+        type filter hook output priority filter
+        oifname "uplink" udp $leaving $tunnel_port jump handshakes
+        oifname "uplink" udp $leaving $tunnel_port counter name tunnel_leaving accept
+        oifname "uplink" counter name others drop
+    }
+}
+EOF
+}
+
+# Prints one figure of a guard's counter: packets or bytes.
+guard_count() {
+    ip netns exec "$1" nft list counter inet quickstart "$2" | sed -n "s/.*$3 \([0-9]*\).*/\1/p"
+}
+
+# --- 4. tunnel ----------------------------------------------------------------------------------
+
+# Runs a subcommand of branchline that makes a key.
+key() { "$programs/branchline" "$1" || fail "'branchline $1' failed"; }
+
+write_configurations() {
+    step "making keys and configuration files"
+    local hq_key branch_key shared_key hq_public branch_public
+    hq_key=$(key genkey)
+    branch_key=$(key genkey)
+    shared_key=$(key genpsk)
+    hq_public=$(key pubkey <<<"$hq_key")
+    branch_public=$(key pubkey <<<"$branch_key")
+    cat >"$hq_file" <<EOF
+[Interface]
+PrivateKey = $hq_key
+ListenPort = $tunnel_port
+Address = $hq_tunnel/32
+
+[Peer]
+PublicKey = $branch_public
+PresharedKey = $shared_key
+AllowedIPs = $branch_tunnel/32
+EOF
+    cat >"$branch_file" <<EOF
+[Interface]
+PrivateKey = $branch_key
+Address = $branch_tunnel/32
+
+[Peer]
+PublicKey = $hq_public
+PresharedKey = $shared_key
+AllowedIPs = $hq_tunnel/32
+Endpoint = $hq_link:$tunnel_port
+EOF
+}
+
+bring_up() {
+    local name=$1 namespace=$2 file=$3
+    step "branchline up at $name"
+    up_files+=("$file")
+    ip netns exec "$namespace" "$programs/branchline" up "$file" >"$work/up.log" 2>&1 || {
+        cat -- "$work/up.log" >&2
+        fail "the tunnel at $name did not come up; its words are above"
+    }
+}
+
+# Prints a statistic of the branch's tunnel device, such as rx_bytes.
+device_bytes() {
+    in_branch cat "/sys/class/net/$branch_device/statistics/$1"
+}
+
+# --- 5. server ----------------------------------------------------------------------------------
+
+start_server() {
+    step "starting the inference server at HQ, on $hq_tunnel only"
+    in_hq "$server" --host "$hq_tunnel" --port "$server_port" --seed 1 >"$work/server.log" 2>&1 &
+    local process=$! _
+    for _ in {1..100}; do
+        ! grep -q '^listening on' "$work/server.log" || break
+        kill -0 "$process" 2>/dev/null || break
+        sleep 0.1
+    done
+    if ! grep -q '^listening on' "$work/server.log"; then
+        cat -- "$work/server.log" >&2
+        fail "the inference server did not start; its words are above"
+    fi
+    local listening
+    listening=$(in_hq ss -Htln | awk '{print $4}')
+    [ "$listening" = "$hq_tunnel:$server_port" ] ||
+        fail "HQ listens on more than $hq_tunnel:$server_port:" "$listening"
+}
+
+# --- 6. completions and report ------------------------------------------------------------------
+
+stream_completions() {
+    local python=$python_home/bin/python
+    [ -x "$python" ] || python=python3
+    step "streaming $requests completions from the branch"
+    # In the background, since a trap must not wait for it.
+    in_branch env -u http_proxy -u HTTP_PROXY -u all_proxy -u ALL_PROXY \
+        "$python" "$here/chat.py" "http://$hq_tunnel:$server_port/v1" \
+        --requests "$requests" --figures "$work/figures" &
+    wait "$!" || fail "the completions did not all arrive intact"
+    echo
+}
+
+figure() { sed -n "s/^$1=//p" "$work/figures"; }
+row() { printf '  %-34s %s\n' "$1" "$2"; }
+
+report() {
+    local initiations responses
+    initiations=$(guard_count "$hq" initiations packets)
+    responses=$(guard_count "$hq" responses packets)
+    step "what the branch saw, by $(figure client)"
+    row "answers intact (SHA-256)" "$(figure answers_intact) of $requests"
+    row "tokens" "$(figure tokens)"
+    row "time to first token p50 / max" \
+        "$(figure first_token_p50_ms) / $(figure first_token_max_ms) ms"
+    row "inter-token latency p50 / p99" \
+        "$(figure inter_token_p50_ms) / $(figure inter_token_p99_ms) ms"
+    step "what passed where, in bytes from / to the branch"
+    row "requests / answers" "$(figure sent_bytes) / $(figure received_bytes)"
+    row "tunnel device $branch_device" "$tunnel_sent / $tunnel_received"
+    row "tunnel's UDP port on the link" "$link_sent / $link_received"
+    row "anything else on the link" "$others packets"
+    row "handshakes" "$initiations initiations, $responses responses"
+    step "wg show, at the branch"
+    in_branch wg show "$branch_device"
+    step "branchline status, at the branch"
+    in_branch "$programs/branchline" status "$branch_device"
+}
+
+prove() {
+    [ "$(figure answers_intact)" -eq "$requests" ] || fail "not every answer arrived intact"
+    [ "$others" -eq 0 ] || fail "$others packets on the link were not the tunnel's"
+    [ "$tunnel_sent" -ge "$(figure sent_bytes)" ] || fail "the tunnel carried less than was asked"
+    [ "$tunnel_received" -ge "$(figure received_bytes)" ] ||
+        fail "the tunnel carried less than was answered"
+    [ "$link_sent" -ge "$(figure sent_bytes)" ] || fail "the link carried less than was asked"
+    [ "$link_received" -ge "$(figure received_bytes)" ] ||
+        fail "the link carried less than was answered"
+}
+
+run_lab() {
+    check_machine
+    hq=quickstart-$$-hq branch=quickstart-$$-branch
+    # Control sockets are found by device name across namespaces, so these are unique too.
+    hq_device=qh$$ branch_device=qb$$
+    namespaces=() up_files=()
+    umask 077
+    work=$(mktemp -d)
+    hq_file=$work/$hq_device.conf branch_file=$work/$branch_device.conf
+    trap cleanup EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+
+    make_link
+    guard "$hq" dport sport
+    guard "$branch" sport dport
+    write_configurations
+    bring_up HQ "$hq" "$hq_file"
+    bring_up "the branch" "$branch" "$branch_file"
+    start_server
+    local sent_before received_before
+    sent_before=$(device_bytes tx_bytes) received_before=$(device_bytes rx_bytes)
+    stream_completions
+    tunnel_sent=$(($(device_bytes tx_bytes) - sent_before))
+    tunnel_received=$(($(device_bytes rx_bytes) - received_before))
+    link_sent=$(guard_count "$branch" tunnel_leaving bytes)
+    link_received=$(guard_count "$branch" tunnel_arriving bytes)
+    others=$(($(guard_count "$hq" others packets) + $(guard_count "$branch" others packets)))
+    report
+    prove
+    step "every byte came through the tunnel and arrived intact"
+}
+
+parse_arguments "$@"
+"$skip_build" || prepare
+if [ "$(id -u)" -ne 0 ]; then
+    command -v sudo >/dev/null || fail "network namespaces need root: run this as root"
+    exec sudo -- "$here/run.sh" --skip-build --requests "$requests"
+fi
+run_lab

@@ -1,0 +1,123 @@
+/// Kernel interfaces that Swift cannot import by itself: variadic calls, functions and types that
+/// glibc shows only with _GNU_SOURCE, and constants newer than the oldest supported headers.
+#ifndef BRANCHLINE_CLINUX_H
+#define BRANCHLINE_CLINUX_H
+
+#include <net/if.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <time.h>
+
+// ---- TUN (linux/if_tun.h) ----
+
+enum {
+    CLINUX_IFF_TUN = 0x0001,
+    CLINUX_IFF_MULTI_QUEUE = 0x0100,
+    CLINUX_IFF_NO_PI = 0x1000,
+    CLINUX_IFF_VNET_HDR = 0x4000,
+    CLINUX_IFF_TUN_EXCL = 0x8000,
+
+    CLINUX_TUN_F_CSUM = 0x01,
+    CLINUX_TUN_F_TSO4 = 0x02,
+    CLINUX_TUN_F_TSO6 = 0x04,
+    CLINUX_TUN_F_TSO_ECN = 0x08,
+    CLINUX_TUN_F_USO4 = 0x20,  // Linux 6.2
+    CLINUX_TUN_F_USO6 = 0x40,  // Linux 6.2
+};
+
+/// TUNSETIFF: attaches `descriptor` to the device `name`. Returns 0 or -errno; on success `name`
+/// (IFNAMSIZ bytes) holds the name that the kernel chose.
+int clinux_tun_attach(int descriptor, char *name, unsigned int flags);
+/// TUNGETDEVNETNS (Linux 5.2): a descriptor of the device's network namespace, or -errno.
+int clinux_tun_network_namespace(int descriptor);
+
+/// TUNGETIFF: the name (IFNAMSIZ bytes) and flags of an attached descriptor. Returns 0 or -errno.
+int clinux_tun_describe(int descriptor, char *name, unsigned int *flags);
+/// TUNGETFEATURES, TUNSETOFFLOAD, TUNSETVNETHDRSZ, TUNGETVNETHDRSZ, TUNSETPERSIST.
+int clinux_tun_features(int descriptor, unsigned int *features);
+int clinux_tun_set_offload(int descriptor, unsigned int offloads);
+int clinux_tun_set_header_size(int descriptor, int size);
+int clinux_tun_header_size(int descriptor, int *size);
+int clinux_tun_set_persistent(int descriptor, int persistent);
+
+// ---- Sockets ----
+
+enum {
+    // glibc has these in headers that no Swift module owns for sure.
+    CLINUX_SOCK_STREAM = 1,
+    CLINUX_SOCK_DGRAM = 2,
+    CLINUX_SOCK_NONBLOCK = 04000,
+    CLINUX_SOCK_CLOEXEC = 02000000,
+    CLINUX_MSG_TRUNC = 0x20,
+    CLINUX_MSG_DONTWAIT = 0x40,
+    CLINUX_MSG_NOSIGNAL = 0x4000,
+
+    CLINUX_SOL_UDP = 17,
+    CLINUX_UDP_SEGMENT = 103,  // Linux 4.18
+    CLINUX_UDP_GRO = 104,      // Linux 5.0
+    CLINUX_SO_REUSEPORT = 15,
+    CLINUX_SO_MARK = 36,
+    CLINUX_SO_ATTACH_REUSEPORT_CBPF = 51,
+    CLINUX_SO_MEMINFO = 55,
+    CLINUX_SO_SNDBUFFORCE = 32,
+    CLINUX_SO_RCVBUFFORCE = 33,
+    CLINUX_SO_TIMESTAMPNS = 35,
+    CLINUX_SK_MEMINFO_DROPS = 8,
+    CLINUX_SK_MEMINFO_COUNT = 9,
+};
+
+/// The layout of glibc's `struct mmsghdr`.
+struct clinux_message {
+    struct msghdr header;
+    unsigned int count;
+};
+
+/// Each returns a count, or -errno.
+int clinux_recvmmsg(int descriptor, struct clinux_message *messages, unsigned int count);
+int clinux_sendmmsg(int descriptor, struct clinux_message *messages, unsigned int count);
+long clinux_sendmsg(int descriptor, const struct msghdr *message);
+int clinux_accept(int descriptor);
+
+/// One instruction of a classic BPF program; the layout of `struct sock_filter`.
+struct clinux_filter {
+    uint16_t code;
+    uint8_t when_true;
+    uint8_t when_false;
+    uint32_t operand;
+};
+
+/// SO_ATTACH_REUSEPORT_CBPF. Returns 0 or -errno.
+int clinux_attach_reuseport_filter(
+    int descriptor, const struct clinux_filter *program, unsigned short count);
+
+// ---- Events, time, threads ----
+
+int clinux_eventfd(void);
+/// Blocks `signals` in the calling thread and returns a signalfd for them, or -errno.
+int clinux_signalfd(const int *signals, unsigned int count);
+/// The next pending signal of a signalfd, 0 when there is none, or -errno.
+int clinux_signalfd_next(int descriptor);
+/// epoll_pwait2, or epoll_wait in whole milliseconds (rounded up) where the kernel is older than
+/// 5.11. A negative timeout waits for ever. Returns a count or -errno.
+int clinux_epoll_wait(
+    int descriptor, struct epoll_event *events, int capacity, int64_t timeout_nanoseconds);
+
+int clinux_thread_identifier(void);
+int clinux_set_thread_name(const char *name);
+/// setpriority for one thread. Returns 0 or -errno.
+int clinux_set_niceness(int thread, int niceness);
+/// sched_setattr(SCHED_OTHER) with a time slice (Linux 6.12), keeping the niceness. 0 or -errno.
+int clinux_set_slice(int thread, int niceness, uint64_t slice_nanoseconds);
+/// sched_getattr's sched_runtime: the slice, 0 where the kernel has none. 0 or -errno.
+int clinux_slice(int thread, uint64_t *slice_nanoseconds);
+
+/// Namespaces: setns and unshare with CLONE_NEWNET. Return 0 or -errno.
+int clinux_enter_network_namespace(int descriptor);
+int clinux_unshare_network_namespace(void);
+
+#endif

@@ -1,0 +1,77 @@
+import CSodium
+import PacketMemory
+
+/// The two text forms of a 32-byte key: base64 as `wg` prints it, and lower-case hexadecimal.
+///
+/// libsodium's codecs take constant time, so the text of a private key does not leak by timing.
+enum KeyText {
+    /// 32 bytes in base64 with its one `=`, as the WireGuard tools require.
+    static let base64Count = 44
+    static let hexCount = 64
+
+    /// Decodes exactly 32 bytes of standard, padded base64. `sodium_base642bin`
+    /// - Returns: `false` for any other text; `region` then holds zeros.
+    static func decode(base64 text: String, into region: ByteRegion) -> Bool {
+        unsafe decode(text, count: base64Count, into: region) { output, input, written in
+            unsafe sodium_base642bin(
+                output, 32, input, base64Count, nil, written, nil, sodium_base64_VARIANT_ORIGINAL)
+        }
+    }
+
+    /// Decodes 64 hexadecimal digits of either case. `sodium_hex2bin`
+    /// - Returns: `false` for any other text; `region` then holds zeros.
+    static func decode(hex text: String, into region: ByteRegion) -> Bool {
+        unsafe decode(text, count: hexCount, into: region) { output, input, written in
+            unsafe sodium_hex2bin(output, 32, input, hexCount, nil, written, nil)
+        }
+    }
+
+    /// `sodium_bin2base64`
+    static func base64(_ region: ByteRegion) -> String {
+        unsafe encode(region, count: base64Count) { output, input in
+            _ = unsafe sodium_bin2base64(
+                output, base64Count + 1, input, 32, sodium_base64_VARIANT_ORIGINAL)
+        }
+    }
+
+    /// `sodium_bin2hex`
+    static func hex(_ region: ByteRegion) -> String {
+        unsafe encode(region, count: hexCount) { output, input in
+            _ = unsafe sodium_bin2hex(output, hexCount + 1, input, 32)
+        }
+    }
+
+    private typealias Decoder = (
+        UnsafeMutablePointer<UInt8>, UnsafePointer<CChar>, UnsafeMutablePointer<Int>
+    ) -> CInt
+
+    private static func decode(
+        _ text: String, count: Int, into region: ByteRegion, _ decoder: Decoder
+    ) -> Bool {
+        precondition(region.count == 32, "a key is 32 bytes long")
+        var text = text
+        return text.withUTF8 { input in
+            guard input.count == count, let start = input.baseAddress else { return false }
+            var written = 0
+            let result = unsafe start.withMemoryRebound(to: CChar.self, capacity: count) {
+                unsafe decoder(region.bytePointer, $0, &written)
+            }
+            if result == 0 && written == 32 { return true }
+            region.fill(with: 0)
+            return false
+        }
+    }
+
+    private static func encode(
+        _ region: ByteRegion, count: Int,
+        _ encoder: (UnsafeMutablePointer<CChar>, UnsafePointer<UInt8>) -> Void
+    ) -> String {
+        precondition(region.count == 32, "a key is 32 bytes long")
+        return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: count + 1) { buffer in
+            guard let output = buffer.baseAddress else { return "" }
+            defer { unsafe sodium_memzero(output, count + 1) }
+            unsafe encoder(output, region.bytePointer)
+            return unsafe String(cString: output)
+        }
+    }
+}

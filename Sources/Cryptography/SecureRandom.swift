@@ -1,0 +1,17 @@
+import CSodium
+public import PacketMemory
+
+/// Randomness of the operating system, fit for keys.
+public enum SecureRandom {
+    /// Overwrites all of `region`. `randombytes_buf`
+    public static func fill(_ region: ByteRegion) {
+        Sodium.prepare()
+        unsafe randombytes_buf(region.unsafeStart, region.count)
+    }
+
+    /// A number uniform over all 32 bits. `randombytes_random`
+    public static func uint32() -> UInt32 {
+        Sodium.prepare()
+        return randombytes_random()
+    }
+}

@@ -1,0 +1,184 @@
+import CLinux
+import Glibc
+import PacketFormats
+import SystemPackage
+
+/// The steps by which ``UDPSocketGroup`` makes its sockets.
+struct UDPSocketSetup {
+    let family: SocketFamily
+    let mark: UInt32
+    let buffers: UDPSocketGroup.Buffers
+    private(set) var fallbacks: [String] = []
+
+    init(family: SocketFamily, mark: UInt32, buffers: UDPSocketGroup.Buffers) {
+        self.family = family
+        self.mark = mark
+        self.buffers = buffers
+    }
+
+    static func open(_ family: SocketFamily) throws(Errno) -> OwnedDescriptor {
+        let type = Int32(CLINUX_SOCK_DGRAM | CLINUX_SOCK_CLOEXEC | CLINUX_SOCK_NONBLOCK)
+        let created = socket(family == .dualStack ? AF_INET6 : AF_INET, type, 0)
+        if created < 0 { throw Errno(rawValue: errno) }
+        return OwnedDescriptor(created)
+    }
+
+    func open() throws(UDPSocketError) -> OwnedDescriptor {
+        do {
+            return try Self.open(family)
+        } catch {
+            throw .failed(operation: "socket", error)
+        }
+    }
+
+    mutating func configure(_ socket: OwnedDescriptor) throws(UDPSocketError) {
+        if family == .dualStack {
+            try require(socket, IPPROTO_IPV6, IPV6_V6ONLY, 0, "IPV6_V6ONLY")
+            try require(socket, IPPROTO_IPV6, IPV6_RECVTCLASS, 1, "IPV6_RECVTCLASS")
+            // Tells mapped IPv4 addresses too, so IP_PKTINFO would only say it twice.
+            try require(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO")
+            try require(
+                socket, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER")
+        } else {
+            try require(socket, IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO")
+        }
+        // On a dual-stack socket these govern its IPv4 side.
+        try require(socket, IPPROTO_IP, IP_RECVTOS, 1, "IP_RECVTOS")
+        try require(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT, "IP_MTU_DISCOVER")
+        try require(
+            socket, Int(SOL_SOCKET), Int32(CLINUX_SO_TIMESTAMPNS), 1, "SO_TIMESTAMPNS")
+        // Fails on kernels without it; the group's offloads say so.
+        try? socket.setOption(
+            Int32(CLINUX_SOL_UDP), Int32(CLINUX_UDP_GRO), 1)
+        if mark != 0 {
+            try require(
+                socket, Int(SOL_SOCKET), Int32(CLINUX_SO_MARK), Int32(bitPattern: mark),
+                "SO_MARK (firewall mark)")
+        }
+        setBuffers(socket)
+    }
+
+    /// Binds the first socket of a group, which fails if anybody holds the port, whatever options
+    /// that holder has set; and lets others of this process join it.
+    func bindExclusively(_ socket: OwnedDescriptor, port: UInt16) throws(UDPSocketError) -> UInt16 {
+        try bind(socket, port)
+        try allowSharing(socket)
+        var name = SocketName(anyAddressOf: family, port: 0)
+        let status = unsafe withUnsafeMutableBytes(of: &name) { bytes in
+            var count = socklen_t(bytes.count)
+            return unsafe getsockname(
+                socket.rawValue,
+                bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: sockaddr.self), &count)
+        }
+        if status < 0 { throw .failed(operation: "getsockname", Errno(rawValue: errno)) }
+        return name.endpoint.port
+    }
+
+    func join(_ socket: OwnedDescriptor, port: UInt16) throws(UDPSocketError) {
+        try allowSharing(socket)
+        try bind(socket, port)
+    }
+
+    /// The kernel numbers the sockets of a group in the order in which they were bound.
+    func attachFilter(_ socket: OwnedDescriptor, dataSockets: Int) throws(UDPSocketError) {
+        let program = SteeringFilter.program(dataSockets: dataSockets)
+        let status = unsafe program.withUnsafeBufferPointer {
+            unsafe clinux_attach_reuseport_filter(
+                socket.rawValue, $0.baseAddress, UInt16($0.count))
+        }
+        if status < 0 {
+            throw .failed(operation: "SO_ATTACH_REUSEPORT_CBPF", Errno(rawValue: -status))
+        }
+    }
+
+    func offloads(of socket: OwnedDescriptor) -> UDPOffloads {
+        let level = Int32(CLINUX_SOL_UDP)
+        let segmentation =
+            (try? socket.option(level, Int32(CLINUX_UDP_SEGMENT))) != nil
+        // Reading UDP_GRO back is newer than setting it.
+        let coalescing =
+            (try? socket.setOption(level, Int32(CLINUX_UDP_GRO), 1)) != nil
+        return UDPOffloads(
+            segmentation: segmentation, receiveCoalescing: coalescing,
+            segmentCountMax: segmentation ? Self.segmentCountMax() : 1)
+    }
+
+    private func bind(_ socket: OwnedDescriptor, _ port: UInt16) throws(UDPSocketError) {
+        var name = SocketName(anyAddressOf: family, port: port)
+        let count = socklen_t(name.count)
+        let status = unsafe withUnsafeBytes(of: &name) { bytes in
+            unsafe Glibc.bind(
+                socket.rawValue,
+                bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: sockaddr.self), count)
+        }
+        if status == 0 { return }
+        let error = Errno(rawValue: errno)
+        switch error {
+        case .addressInUse: throw .portInUse(port)
+        case .permissionDenied, .notPermitted:
+            throw .notPermitted(operation: "binding port \(port)", error)
+        default: throw .failed(operation: "binding port \(port)", error)
+        }
+    }
+
+    private func allowSharing(_ socket: OwnedDescriptor) throws(UDPSocketError) {
+        try require(
+            socket, Int(SOL_SOCKET), Int32(CLINUX_SO_REUSEPORT), 1, "SO_REUSEPORT")
+    }
+
+    private mutating func setBuffers(_ socket: OwnedDescriptor) {
+        let borrowed = UDPSocket(socket, family: family)
+        let received = (try? borrowed.setReceiveBuffer(byteCount: buffers.receiveByteCount)) ?? 0
+        let sent = (try? borrowed.setSendBuffer(byteCount: buffers.sendByteCount)) ?? 0
+        // All sockets get the same answer: say it once.
+        if !fallbacks.isEmpty { return }
+        if received < buffers.receiveByteCount {
+            fallbacks.append(
+                "UDP receive buffer of \(received) instead of \(buffers.receiveByteCount) bytes: "
+                    + "raise net.core.rmem_max")
+        }
+        if sent < buffers.sendByteCount {
+            fallbacks.append(
+                "UDP send buffer of \(sent) instead of \(buffers.sendByteCount) bytes: "
+                    + "raise net.core.wmem_max")
+        }
+    }
+
+    private func require(
+        _ socket: OwnedDescriptor, _ level: Int, _ option: Int32, _ value: Int32, _ name: String
+    ) throws(UDPSocketError) {
+        do {
+            try socket.setOption(Int32(level), option, value)
+        } catch {
+            throw error == .notPermitted
+                ? .notPermitted(operation: name, error) : .failed(operation: name, error)
+        }
+    }
+
+    /// Asks the kernel, by sending datagrams of one byte over the loopback device from a socket to
+    /// itself: older kernels take 64 in one message. Where loopback is down the newer limit is
+    /// assumed; a message beyond an older kernel's limit is then sent in pieces.
+    private static func segmentCountMax() -> Int {
+        guard let socket = try? open(.ipv4) else { return segmentCountLimit }
+        try? socket.setOption(Int32(CLINUX_SOL_UDP), Int32(CLINUX_UDP_SEGMENT), 1)
+        var name = sockaddr_in()
+        name.sin_family = sa_family_t(AF_INET)
+        name.sin_addr.s_addr = INADDR_LOOPBACK.bigEndian
+        let payload = [UInt8](repeating: 0, count: segmentCountLimit)
+        let isRefused = unsafe withUnsafeMutableBytes(of: &name) { bytes in
+            let address = unsafe bytes.baseAddress.unsafelyUnwrapped
+                .assumingMemoryBound(to: sockaddr.self)
+            var count = socklen_t(bytes.count)
+            guard unsafe Glibc.bind(socket.rawValue, address, count) == 0,
+                unsafe getsockname(socket.rawValue, address, &count) == 0
+            else { return false }
+            let sent = unsafe sendto(
+                socket.rawValue, payload, payload.count, Int32(CLINUX_MSG_DONTWAIT), address, count)
+            return sent < 0 && errno == EINVAL
+        }
+        return isRefused ? segmentCountLimitOld : segmentCountLimit
+    }
+
+    private static let segmentCountLimit = 128
+    private static let segmentCountLimitOld = 64
+}

@@ -1,0 +1,100 @@
+public import PacketMemory
+
+/// The four messages of the WireGuard protocol: types, sizes and where their fields lie.
+///
+/// All integers are little-endian. Source: WireGuard paper, sections 5.4.2 to 5.4.7.
+public enum WireGuardMessage {
+    public enum Kind: UInt32, CaseIterable, Sendable {
+        case initiation = 1
+        case response = 2
+        case cookieReply = 3
+        case transportData = 4
+    }
+
+    /// Why a datagram is none of the four.
+    public enum Fault: UInt8, CaseIterable, Sendable {
+        case tooShort
+        case unknownType
+        case wrongLength
+    }
+
+    public enum Classification: Equatable, Sendable {
+        case message(Kind)
+        case invalid(Fault)
+    }
+
+    /// Tells by type and size which message a datagram claims to be; nothing is authenticated yet.
+    ///
+    /// The three reserved bytes count as part of the type and must be zero.
+    @inlinable
+    public static func type(of datagram: ByteRegion) -> Classification {
+        guard datagram.count >= 4 else { return .invalid(.tooShort) }
+        switch datagram.littleEndian32(at: typeOffset) {
+        case 4:
+            return datagram.count >= TransportData.overhead
+                ? .message(.transportData) : .invalid(.wrongLength)
+        case 1:
+            return datagram.count == Initiation.count
+                ? .message(.initiation) : .invalid(.wrongLength)
+        case 2:
+            return datagram.count == Response.count
+                ? .message(.response) : .invalid(.wrongLength)
+        case 3:
+            return datagram.count == CookieReply.count
+                ? .message(.cookieReply) : .invalid(.wrongLength)
+        default:
+            return .invalid(.unknownType)
+        }
+    }
+
+    /// Offset of the little-endian 32-bit type in every message.
+    @inlinable public static var typeOffset: Int { 0 }
+
+    /// Type 1, 148 bytes.
+    public enum Initiation {
+        @inlinable public static var count: Int { 148 }
+        @inlinable public static var senderIndexOffset: Int { 4 }
+        @inlinable public static var ephemeralOffset: Int { 8 }
+        /// The initiator's static key, encrypted: 32 + 16 bytes.
+        @inlinable public static var encryptedStaticOffset: Int { 40 }
+        /// The TAI64N timestamp, encrypted: 12 + 16 bytes.
+        @inlinable public static var encryptedTimestampOffset: Int { 88 }
+        @inlinable public static var mac1Offset: Int { 116 }
+        @inlinable public static var mac2Offset: Int { 132 }
+    }
+
+    /// Type 2, 92 bytes.
+    public enum Response {
+        @inlinable public static var count: Int { 92 }
+        @inlinable public static var senderIndexOffset: Int { 4 }
+        @inlinable public static var receiverIndexOffset: Int { 8 }
+        @inlinable public static var ephemeralOffset: Int { 12 }
+        /// An empty plaintext, encrypted: 16 bytes.
+        @inlinable public static var encryptedNothingOffset: Int { 44 }
+        @inlinable public static var mac1Offset: Int { 60 }
+        @inlinable public static var mac2Offset: Int { 76 }
+    }
+
+    /// Type 3, 64 bytes.
+    public enum CookieReply {
+        @inlinable public static var count: Int { 64 }
+        @inlinable public static var receiverIndexOffset: Int { 4 }
+        /// The XChaCha20-Poly1305 nonce: 24 bytes.
+        @inlinable public static var nonceOffset: Int { 8 }
+        /// The cookie, encrypted: 16 + 16 bytes.
+        @inlinable public static var encryptedCookieOffset: Int { 32 }
+    }
+
+    /// Type 4: header, encrypted packet, tag.
+    public enum TransportData {
+        @inlinable public static var receiverIndexOffset: Int { 4 }
+        @inlinable public static var counterOffset: Int { 8 }
+        @inlinable public static var headerCount: Int { 16 }
+        @inlinable public static var tagCount: Int { 16 }
+        /// Header and tag: what a message is longer than its padded packet, and the size of a
+        /// keepalive.
+        @inlinable public static var overhead: Int { 32 }
+        /// Plaintext is padded to a multiple of this many bytes.
+        @inlinable public static var paddingMultiple: Int { 16 }
+    }
+}

@@ -1,0 +1,121 @@
+import LinuxNetworking
+import Logging
+import WireGuardConfiguration
+
+/// One client of the configuration socket: what it has sent, and what it has not read yet.
+struct ControlConnection {
+    let stream: UnixStream
+    /// Cuts what was received into requests.
+    var requests = UAPIRequestBuffer()
+    /// Whether the client may still send.
+    var isOpen = true
+    private var outgoing: [UInt8] = []
+    private var sentBytes = 0
+    /// Monotonic nanoseconds at which a silent client is cut off.
+    var deadline: UInt64
+
+    init(stream: UnixStream, deadline: UInt64) {
+        self.stream = stream
+        self.deadline = deadline
+    }
+
+    /// Takes a part of what the client has sent. What is left wakes the loop again: a client that
+    /// sends without end is refused at the limits of a request, and keeps nobody else waiting.
+    mutating func read() {
+        switch stream.read(upTo: EngineLimits.controlReadBytes) {
+        case .bytes(let bytes): requests.append(bytes)
+        case .wouldBlock: break
+        case .ended, .failed: isOpen = false
+        }
+    }
+
+    mutating func answer(_ text: String) {
+        outgoing += Array(text.utf8)
+    }
+
+    var hasUnsentBytes: Bool { sentBytes < outgoing.count }
+
+    /// - Returns: `false` if the client is gone.
+    mutating func write() -> Bool {
+        while hasUnsentBytes {
+            let count = stream.write(outgoing[sentBytes...])
+            if count == 0 { return true }
+            if count < 0 { return false }
+            sentBytes += count
+        }
+        outgoing = []
+        sentBytes = 0
+        return true
+    }
+
+    func close() { stream.close() }
+}
+
+extension Tunnel {
+    func acceptConnection() {
+        while let descriptor = listener.accept() {
+            let stream = UnixStream(adopting: descriptor)
+            if connections.count >= EngineLimits.controlConnectionsMax { dropQuietest() }
+            let token = nextConnectionToken
+            nextConnectionToken += 1
+            let now = Clock.monotonicNanoseconds()
+            do {
+                try loop.add(stream.fileDescriptor, token: token, events: .readable)
+                connections[token] = ControlConnection(
+                    stream: stream, deadline: now + EngineLimits.controlConnectionNanoseconds)
+            } catch {
+                log.warning("a configuration client can't be watched: \(error)")
+                stream.close()
+            }
+        }
+    }
+
+    func serve(connection token: UInt64) {
+        guard var connection = connections[token] else { return }
+        let now = Clock.monotonicNanoseconds()
+        connection.deadline = now + EngineLimits.controlConnectionNanoseconds
+        guard connection.write() else { return drop(connection: token) }
+        if !connection.hasUnsentBytes && connection.isOpen { connection.read() }
+        do {
+            // A client that does not read its answers gets no further ones.
+            while !connection.hasUnsentBytes, let request = try connection.requests.next() {
+                connection.answer(answer(to: request))
+                guard connection.write() else { return drop(connection: token) }
+            }
+        } catch {
+            connection.answer(error.answer)
+            connection.isOpen = false
+            guard connection.write() else { return drop(connection: token) }
+        }
+        guard connection.isOpen || connection.hasUnsentBytes else {
+            return drop(connection: token)
+        }
+        let interest: EventLoop.Events = connection.hasUnsentBytes ? .writable : .readable
+        try? loop.modify(
+            connection.stream.fileDescriptor, token: token, events: interest)
+        connections[token] = connection
+    }
+
+    private func drop(connection token: UInt64) {
+        guard let connection = connections.removeValue(forKey: token) else { return }
+        try? loop.remove(connection.stream.fileDescriptor)
+        connection.close()
+    }
+
+    /// Makes room for a new client: clients that connect and say nothing must not keep others out.
+    private func dropQuietest() {
+        guard let quietest = connections.min(by: { $0.value.deadline < $1.value.deadline })
+        else { return }
+        drop(connection: quietest.key)
+    }
+
+    var nextConnectionDeadline: UInt64? { connections.values.map(\.deadline).min() }
+
+    func expireConnections() {
+        guard !connections.isEmpty else { return }
+        let now = Clock.monotonicNanoseconds()
+        for (token, connection) in connections where connection.deadline <= now {
+            drop(connection: token)
+        }
+    }
+}

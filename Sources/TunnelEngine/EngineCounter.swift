@@ -1,0 +1,52 @@
+public import Telemetry
+
+/// What a worker counts besides the protocol's drop reasons.
+public enum EngineCounter: Int, CounterKey {
+    // Drops between the TUN device and the socket.
+    case invalidFrame
+    case queueOverflow
+    case sendFailed
+    case interfaceDown
+    // Drops between the socket and the TUN device.
+    case datagramTruncated
+    case earlyDrop
+    case tunWriteFailed
+    case inboxFull
+    // Not drops.
+    case earlyMark
+    case icmpUnreachable
+    case tunReads
+    case packetsRead
+    case tunWrites
+    case packetsWritten
+    case socketSends
+    case datagramsSent
+    case socketReceives
+    case datagramsReceived
+
+    /// Whether the counter is of packets that went no further.
+    public var isDrop: Bool { rawValue < EngineCounter.earlyMark.rawValue }
+
+    public var name: String {
+        switch self {
+        case .invalidFrame: "invalid_frame"
+        case .queueOverflow: "queue_overflow"
+        case .sendFailed: "send_failed"
+        case .interfaceDown: "interface_down"
+        case .datagramTruncated: "datagram_truncated"
+        case .earlyDrop: "early_drop"
+        case .tunWriteFailed: "tun_write_failed"
+        case .inboxFull: "inbox_full"
+        case .earlyMark: "early_mark"
+        case .icmpUnreachable: "icmp_unreachable"
+        case .tunReads: "tun_reads"
+        case .packetsRead: "packets_read"
+        case .tunWrites: "tun_writes"
+        case .packetsWritten: "packets_written"
+        case .socketSends: "socket_sends"
+        case .datagramsSent: "datagrams_sent"
+        case .socketReceives: "socket_receives"
+        case .datagramsReceived: "datagrams_received"
+        }
+    }
+}

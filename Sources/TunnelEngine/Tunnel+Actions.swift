@@ -1,0 +1,95 @@
+import LinuxNetworking
+import Logging
+import PacketFormats
+import WireGuardProtocol
+
+extension Tunnel {
+    /// Does what the protocol wants done, in order: a session reaches the workers before the
+    /// message that lets the peer use it reaches the network.
+    func performActions() {
+        guard !device.actions.isEmpty else { return }
+        perform()
+        flushHandshakes()
+    }
+
+    /// As ``performActions()``, but messages leave when the batch is full or flushed.
+    ///
+    /// - Parameters:
+    ///   - source: Who sent the message that the actions come from, if one did.
+    ///   - local: The address of ours it was sent to: answers leave from there.
+    func perform(answering source: Endpoint? = nil, from local: LocalAddress? = nil) {
+        while let action = device.actions.popFirst() {
+            switch action {
+            case .sendHandshake(let message, let endpoint, let peer):
+                postCommands()
+                let sticky = endpoint == source ? local : peer.flatMap { peers[$0]?.localAddress }
+                send(message, to: endpoint, from: sticky)
+                log.trace("\(message.kind) to \(endpoint)")
+            case .endpointChanged(let id, let endpoint):
+                noteEndpoint(id, endpoint, endpoint == source ? local : nil)
+            default:
+                queue(action)
+            }
+        }
+        postCommands()
+    }
+
+    private func queue(_ action: Action) {
+        switch action {
+        case .install(let session, let use):
+            queueForAll(.install(session))
+            peers[session.peer]?.sessions.append(session)
+            if case .sending = use { queueForAll(.send(session.peer, with: session)) }
+            log.info("peer \(session.peer): session established")
+        case .promote(let session):
+            queueForAll(.send(session.peer, with: session))
+            queueForAll(.sendStaged(session.peer, confirming: false))
+        case .retire(let session):
+            noteEnd(of: session)
+            queueForAll(.retire(session))
+        case .stopSending(let peer):
+            queueForAll(.send(peer, with: nil))
+        case .sendStagedOrKeepalive(let peer), .sendKeepalive(let peer):
+            // A worker with packets confirms the session by them; elsewhere a keepalive would
+            // come before them.
+            let confirming = device.activity(peer)?.holdingWorker ?? device.homeWorker(peer)
+            for index in workers.indices {
+                pendingCommands[index].append(.sendStaged(peer, confirming: index == confirming))
+            }
+        case .discardStaged(let peer):
+            queueForAll(.discardStaged(peer))
+        case .sendHandshake, .endpointChanged:
+            break
+        }
+    }
+
+    /// Keeps the session's share of the peer's loss estimate.
+    private func noteEnd(of session: Session) {
+        guard let place = peers[session.peer]?.sessions.firstIndex(where: { $0 === session })
+        else { return }
+        peers[session.peer]?.sessions.remove(at: place)
+        peers[session.peer]?.noteReception(of: session)
+    }
+
+    private func queueForAll(_ command: WorkerCommand) {
+        for index in workers.indices { pendingCommands[index].append(command) }
+    }
+
+    private func noteEndpoint(_ id: PeerID, _ endpoint: Endpoint?, _ local: LocalAddress?) {
+        guard var peer = peers[id] else { return }
+        if peer.endpoint != endpoint || local != nil { peer.localAddress = local }
+        peer.endpoint = endpoint
+        peers[id] = peer
+        postDestination(of: id, peer)
+    }
+}
+
+extension PeerState {
+    /// Adds what one session received, and what it must have lost.
+    mutating func noteReception(of session: Session) {
+        session.withReplayWindow { window in
+            receivedPackets &+= window.acceptedCount
+            lostPackets &+= window.missingCount
+        }
+    }
+}

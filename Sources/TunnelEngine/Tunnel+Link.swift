@@ -1,0 +1,190 @@
+import LinuxNetworking
+import Logging
+import PacketFormats
+import WireGuardProtocol
+
+/// What the kernel and the workers report.
+extension Tunnel {
+    /// Reads MTU and state once at start; afterwards changes are announced.
+    func readLink() throws {
+        let link = try RoutingNetlink().link(linkIndex)
+        settings.mtu = link.mtu
+        settings.isUp = link.isUp
+    }
+
+    func readLinkChanges() {
+        while let change = monitor.next() {
+            switch change {
+            case .changed(let link) where link.index == linkIndex:
+                note(link)
+            case .removed(let index) where index == linkIndex:
+                followDevice()
+            case .overflowed:
+                followDevice()
+            case .changed, .removed:
+                break
+            }
+        }
+    }
+
+    /// Finds the device again after events were lost, or after it left its namespace: it was
+    /// deleted, or moved to another, where it is watched from now on. The sockets stay where they
+    /// were opened.
+    private func followDevice() {
+        guard tun.isAttached else { return end = .deviceRemoved }
+        do {
+            let (moved, link) = try tun.inItsNamespace {
+                (try LinkMonitor(), try RoutingNetlink().linkByName(tun.name))
+            }
+            try loop.add(moved.fileDescriptor, token: Self.linkToken, events: .readable)
+            try? loop.remove(monitor.fileDescriptor)
+            monitor = moved
+            linkIndex = link.index
+            note(link)
+        } catch {
+            log.warning("the interface's state can't be followed any more: \(error)")
+        }
+    }
+
+    private func note(_ link: LinkState) {
+        if link.mtu != settings.mtu {
+            log.info("MTU is now \(link.mtu)")
+            settings.mtu = link.mtu
+            postToAll([.setMTU(link.mtu)])
+        }
+        guard link.isUp != settings.isUp else { return }
+        settings.isUp = link.isUp
+        log.info("interface is \(link.isUp ? "up" : "down")")
+        updateSockets()
+        if link.isUp {
+            device.startPersistentKeepalives(now: Clock.monotonicNanoseconds())
+        } else {
+            device.expireAllKeys()
+        }
+        performActions()
+    }
+
+    /// Opens sockets when the interface is up, closes them when it is down.
+    func updateSockets() {
+        guard settings.isUp else { return closeSockets() }
+        guard sockets == nil else { return }
+        do {
+            try openSockets(port: settings.listenPort)
+        } catch {
+            log.error("\(error)")
+        }
+    }
+
+    /// Whether nobody else holds the port, asked while the interface is down and needs none yet.
+    func probe(port: UInt16) throws(UDPSocketError) {
+        try UDPSocketGroup.bind(port: port, dataSockets: options.workers).close()
+    }
+
+    func openSockets(port: UInt16) throws(UDPSocketError) {
+        let group = try UDPSocketGroup.bind(
+            port: port, dataSockets: options.workers, firewallMark: settings.firewallMark,
+            buffers: .init(
+                receiveByteCount: options.receiveBufferBytes,
+                sendByteCount: EngineLimits.sendBufferBytes))
+        releaseControlSocket()
+        sockets = group
+        settings.listenPort = group.port
+        noteFallbacks(group.fallbacks)
+        try? loop.add(
+            group.controlSocket.fileDescriptor, token: Self.handshakeToken, events: .readable)
+        for (index, socket) in group.dataSockets.enumerated() {
+            pendingCommands[index] += [
+                .setDatagramsPerSend(group.offloads.segmentCountMax), .useSocket(socket),
+            ]
+        }
+        for (id, peer) in peers { postDestination(of: id, peer) }
+        postCommands()
+    }
+
+    func closeSockets() {
+        guard sockets != nil else { return }
+        releaseControlSocket()
+        postToAll([.useSocket(nil)])
+        sockets = nil
+    }
+
+    private func releaseControlSocket() {
+        guard let group = sockets else { return }
+        try? loop.remove(group.controlSocket.fileDescriptor)
+        handshakeOutgoing.reset()
+    }
+
+    /// Prepares the peer's destination for the workers' sockets.
+    func postDestination(of id: PeerID, _ peer: PeerState) {
+        guard let family = sockets?.family else { return }
+        let destination = peer.endpoint.flatMap {
+            Destination($0, family: family, source: peer.localAddress)
+        }
+        for index in workers.indices {
+            pendingCommands[index].append(.setDestination(id, destination))
+        }
+    }
+
+    func readInbox() {
+        inbox.bell.drain()
+        let now = Clock.monotonicNanoseconds()
+        for event in inbox.take() {
+            switch event {
+            case .attention(let peer):
+                device.noteActivity(peer, now: now)
+            case .confirmed(let session):
+                device.sessionConfirmed(session, now: now)
+            case .roamed(let peer, let endpoint, let local):
+                noteRoaming(peer, endpoint, local)
+            case .handshakeMessage(let bytes, let source, let local):
+                receiveHandshake(bytes, from: source, at: local)
+            case .sourceRefused:
+                forgetLocalAddresses()
+            }
+            performActions()
+        }
+    }
+
+    private func noteRoaming(_ id: PeerID, _ endpoint: Endpoint, _ local: LocalAddress?) {
+        guard var peer = peers[id] else { return }
+        if peer.endpoint != endpoint { log.debug("peer \(id) is now at \(endpoint)") }
+        peer.endpoint = endpoint
+        peer.localAddress = local
+        peers[id] = peer
+        device.endpointChanged(id, endpoint)
+        postDestination(of: id, peer)
+        postCommands()
+    }
+
+    /// Lets the routing table choose where datagrams leave from, until peers are heard of again.
+    private func forgetLocalAddresses() {
+        for (id, peer) in peers where peer.localAddress != nil {
+            peers[id]?.localAddress = nil
+            postDestination(of: id, PeerState(publicKey: peer.publicKey, endpoint: peer.endpoint))
+        }
+        postCommands()
+    }
+
+    func postToAll(_ commands: [WorkerCommand]) {
+        for index in workers.indices { pendingCommands[index] += commands }
+        postCommands()
+    }
+
+    func postCommands() {
+        for (index, link) in workers.enumerated() where !pendingCommands[index].isEmpty {
+            link.post(pendingCommands[index])
+            pendingCommands[index] = []
+            if bellDeadline == nil {
+                bellDeadline = Clock.monotonicNanoseconds() + EngineLimits.bellNanoseconds
+            }
+        }
+    }
+
+    /// Wakes workers that have slept since commands were posted, so that keys that are over are
+    /// wiped soon, however quiet the tunnel is.
+    func ringOwedBells() {
+        guard let deadline = bellDeadline, deadline <= Clock.monotonicNanoseconds() else { return }
+        bellDeadline = nil
+        for link in workers { link.bell.signal() }
+    }
+}

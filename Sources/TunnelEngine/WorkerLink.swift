@@ -1,0 +1,138 @@
+import LinuxNetworking
+import PacketFormats
+import Synchronization
+public import Telemetry
+public import WireGuardProtocol
+
+/// What the control thread tells a worker. Applied in order.
+enum WorkerCommand: Sendable {
+    /// Use these allowed IPs from now on.
+    case route(RoutingTable)
+    /// A peer exists; the worker reports its traffic to `activity`.
+    case addPeer(PeerID, PeerActivity)
+    /// Forget the peer, its staged frames and its sessions' sending side.
+    case removePeer(PeerID)
+    /// Send to this place; `nil` while the peer has no endpoint.
+    case setDestination(PeerID, Destination?)
+    /// Accept datagrams for the session.
+    case install(Session)
+    /// Encrypt with this session from now on; `nil` when the peer has none.
+    case send(PeerID, with: Session?)
+    /// Accept no more datagrams for the session.
+    case retire(Session)
+    /// Send what waited for a session. With `confirming`, send a keepalive if nothing waited.
+    case sendStaged(PeerID, confirming: Bool)
+    /// Drop what waited for a session.
+    case discardStaged(PeerID)
+    /// Use this socket; `nil` while the interface is down.
+    case useSocket(UDPSocket?)
+    /// Datagrams that the kernel takes in one UDP_SEGMENT send.
+    case setDatagramsPerSend(Int)
+    /// The TUN device's MTU in bytes: padding stops there.
+    case setMTU(Int)
+    /// End the thread.
+    case stop
+
+    /// Whether a sleeping worker must wake for it. The others take effect in time by themselves: a
+    /// worker applies what was posted before it looks at any frame or datagram.
+    var isUrgent: Bool {
+        switch self {
+        case .sendStaged, .discardStaged, .useSocket, .stop: true
+        case .route, .addPeer, .removePeer, .setDestination, .setDatagramsPerSend, .install, .send,
+            .retire, .setMTU:
+            false
+        }
+    }
+}
+
+/// What a worker tells the control thread.
+enum WorkerEvent: Sendable {
+    /// A timer must be armed or a handshake started for the peer.
+    case attention(PeerID)
+    /// The first authenticated datagram under a session that this side answered.
+    case confirmed(Session)
+    /// An authenticated datagram came from a new place.
+    case roamed(PeerID, Endpoint, LocalAddress?)
+    /// A handshake message that arrived on a data socket, inside a run that the kernel coalesced.
+    case handshakeMessage([UInt8], Endpoint, LocalAddress?)
+    /// An address of ours that datagrams left from is gone.
+    case sourceRefused
+
+    /// Whether somebody else decides how often it comes; the next one makes up for a lost one.
+    var isBounded: Bool {
+        switch self {
+        case .handshakeMessage, .roamed, .sourceRefused: true
+        case .attention, .confirmed: false
+        }
+    }
+}
+
+extension DropReason: CounterKey {}
+
+/// The control thread's end of one worker: a mailbox, a bell, and the worker's counters.
+final class WorkerLink: Sendable {
+    let events = CounterSet<EngineCounter>()
+    let drops = CounterSet<DropReason>()
+    let bell: EventDescriptor
+    private let commands = Mutex<[WorkerCommand]>([])
+    private let posted = Atomic<UInt64>(0)
+
+    init(bell: EventDescriptor) {
+        self.bell = bell
+    }
+
+    /// Puts commands into the mailbox. They take effect before the worker looks at any datagram
+    /// that the kernel delivers after this call returned.
+    func post(_ batch: [WorkerCommand]) {
+        guard !batch.isEmpty else { return }
+        commands.withLock { $0.append(contentsOf: batch) }
+        posted.add(1, ordering: .releasing)
+        if batch.contains(where: \.isUrgent) { bell.signal() }
+    }
+
+    /// Number of batches posted so far: a worker compares it to what it has applied.
+    @inline(__always)
+    var postedCount: UInt64 { posted.load(ordering: .acquiring) }
+
+    func takeCommands() -> [WorkerCommand] {
+        commands.withLock { waiting in
+            let taken = waiting
+            waiting = []
+            return taken
+        }
+    }
+}
+
+/// The workers' way to the control thread.
+final class ControlInbox: Sendable {
+    let bell: EventDescriptor
+    private let waiting = Mutex<[WorkerEvent]>([])
+
+    /// Handshake messages and moves that may wait: whoever can send a datagram, or moves with every
+    /// one, makes these. All other events come once per change of a peer's state, and losing one
+    /// would lose that state.
+    private static let boundedCapacity = 512
+
+    init(bell: EventDescriptor) {
+        self.bell = bell
+    }
+
+    /// - Returns: `false` if the event was refused.
+    func post(_ event: WorkerEvent) -> Bool {
+        let kept = waiting.withLock { events in
+            if event.isBounded, events.count >= Self.boundedCapacity { return false }
+            events.append(event)
+            return true
+        }
+        bell.signal()
+        return kept
+    }
+
+    func take() -> [WorkerEvent] {
+        waiting.withLock { events in
+            let taken = events
+            events = []
+            return taken
+        }
+    }
+}

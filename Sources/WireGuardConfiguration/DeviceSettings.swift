@@ -1,0 +1,39 @@
+public import Cryptography
+
+/// A change to a secret that can also be taken away (on the wire: 32 zero bytes).
+public enum SecretChange<Secret: Sendable>: Sendable {
+    case remove
+    case set(Secret)
+
+    /// The new secret, if there is one.
+    public var secret: Secret? {
+        switch self {
+        case .remove: nil
+        case .set(let secret): secret
+        }
+    }
+}
+
+/// One `set=1` request. A field that is `nil` leaves its setting unchanged.
+public struct DeviceSettings: Sendable {
+    public var privateKey: SecretChange<PrivateKey>?
+    /// UDP port; 0 lets the system choose one.
+    public var listenPort: UInt16?
+    /// Mark of outgoing datagrams; 0 takes it away.
+    public var firewallMark: UInt32?
+    /// Removes every peer before `peers` are applied.
+    public var replacePeers: Bool
+    /// In the order of the request; a key may occur more than once.
+    public var peers: [PeerSettings]
+
+    public init(
+        privateKey: SecretChange<PrivateKey>? = nil, listenPort: UInt16? = nil,
+        firewallMark: UInt32? = nil, replacePeers: Bool = false, peers: [PeerSettings] = []
+    ) {
+        self.privateKey = privateKey
+        self.listenPort = listenPort
+        self.firewallMark = firewallMark
+        self.replacePeers = replacePeers
+        self.peers = peers
+    }
+}

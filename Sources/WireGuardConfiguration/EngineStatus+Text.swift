@@ -1,0 +1,84 @@
+internal import Cryptography
+
+extension EngineStatus {
+    /// Reads the answer to a `status=1` request.
+    ///
+    /// - Throws: Also if the answer itself reports a failure.
+    public init(answer: [UInt8]) throws(UAPIError) {
+        var status = EngineStatus()
+        try UAPI.forEachAnswerPair(of: answer) { line, key, value throws(UAPIError) in
+            if key == "public_key" {
+                guard let publicKey = PublicKey(hex: value) else {
+                    throw UAPI.malformed(key, line)
+                }
+                status.peers.append(PeerHealth(publicKey: publicKey))
+            } else if let last = status.peers.indices.last {
+                try status.peers[last].read(key, value, line)
+            } else {
+                try status.read(key, value, line)
+            }
+        }
+        self = status
+    }
+
+    private mutating func read(
+        _ key: String, _ value: String, _ line: Int
+    ) throws(UAPIError) {
+        switch key {
+        case "version": version = value
+        case "mtu": mtu = try UAPI.number(key, value, line)
+        case "workers": workerCount = try UAPI.number(key, value, line)
+        case "cipher": cipher = value
+        case "offload": offloads.append(value)
+        case "fallback": fallbacks.append(value)
+        case "uptime_sec": uptimeSeconds = try UAPI.number(key, value, line)
+        case _ where key.hasPrefix(Self.dropPrefix):
+            let count: UInt64 = try UAPI.number(key, value, line)
+            drops.append(Drops(reason: String(key.dropFirst(Self.dropPrefix.count)), count: count))
+        default: return
+        }
+    }
+
+    /// What the key of every drop counter begins with.
+    fileprivate static let dropPrefix = "drop_"
+}
+
+extension EngineStatus.PeerHealth {
+    fileprivate mutating func read(
+        _ key: String, _ value: String, _ line: Int
+    ) throws(UAPIError) {
+        switch key {
+        case "rx_packets": receivedPackets = try UAPI.number(key, value, line)
+        case "lost_packets": lostPackets = try UAPI.number(key, value, line)
+        default: return
+        }
+    }
+}
+
+extension UAPI {
+    /// The answer to a `status=1` request, with its `errno=0` and empty line.
+    public static func serialize(_ status: EngineStatus) -> String {
+        var text = ""
+        text.append("version", onOneLine(status.version))
+        text.append("uptime_sec", status.uptimeSeconds)
+        text.append("mtu", status.mtu)
+        text.append("workers", status.workerCount)
+        text.append("cipher", onOneLine(status.cipher))
+        for offload in status.offloads { text.append("offload", onOneLine(offload)) }
+        for fallback in status.fallbacks { text.append("fallback", onOneLine(fallback)) }
+        for drops in status.drops {
+            text.append("\(EngineStatus.dropPrefix)\(drops.reason)", drops.count)
+        }
+        for peer in status.peers {
+            text.append("public_key", peer.publicKey.hex)
+            text.append("rx_packets", peer.receivedPackets)
+            text.append("lost_packets", peer.lostPackets)
+        }
+        text.append("errno", 0)
+        return text + "\n"
+    }
+
+    private static func onOneLine(_ value: String) -> String {
+        String(value.map { $0.isNewline ? " " : $0 })
+    }
+}

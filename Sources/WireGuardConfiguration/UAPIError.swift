@@ -1,0 +1,40 @@
+/// Why a request or an answer of the configuration protocol was refused.
+///
+/// Keys' values never appear in it.
+public struct UAPIError: Error, Hashable, Sendable, CustomStringConvertible {
+    /// The error numbers that wireguard-go uses (its `ipc/uapi_unix.go`), with Linux's values.
+    public enum Kind: Int32, Sendable, CaseIterable {
+        /// EIO: the connection broke in the middle.
+        case inputOutput = 5
+        /// EINVAL: a key or value that is not accepted.
+        case invalid = 22
+        /// ENOANO: none of the others.
+        case unknown = 55
+        /// EPROTO: not lines of `key=value`, or too large.
+        case protocolViolation = 71
+        /// EADDRINUSE: the port or mark cannot be used.
+        case addressInUse = 98
+    }
+
+    public let kind: Kind
+    /// Line of the request, from 1; `nil` where the failure belongs to no line.
+    public let line: Int?
+    public let reason: String
+
+    public init(_ kind: Kind, line: Int? = nil, _ reason: String) {
+        self.kind = kind
+        self.line = line
+        self.reason = reason
+    }
+
+    /// What follows `errno=`: negated, as `wg` expects it and wireguard-go answers it.
+    public var errorNumber: Int32 { -kind.rawValue }
+
+    /// The whole answer to the failed request.
+    public var answer: String { "errno=\(errorNumber)\n\n" }
+
+    public var description: String {
+        guard let line else { return reason }
+        return "line \(line): \(reason)"
+    }
+}

@@ -1,0 +1,80 @@
+/// Why a datagram or an inner packet went no further: one case per reason.
+///
+/// The raw values index counters; ``name`` is the spelling in status output.
+public enum DropReason: Int, CaseIterable, Sendable {
+    // Any datagram.
+    case unknownType
+    case wrongLength
+    /// Transport data where only handshake messages are taken.
+    case misdirectedData
+
+    // Handshake messages.
+    case noPrivateKey
+    case invalidMAC1
+    case invalidMAC2UnderLoad
+    case cookieRateLimited
+    case unknownReceiverIndex
+    case lowOrderPublicKey
+    case handshakeAuthenticationFailed
+    case unknownPeer
+    case staticKeysIncompatible
+    case replayedTimestamp
+    case initiationFlood
+    case responseWithoutInitiation
+    /// A response to an initiation that gives way to the peer's.
+    case crossedInitiation
+    case cookieReplyWithoutRequest
+    case cookieReplyInvalid
+
+    // Transport data: found by the data path.
+    case sessionExpired
+    case authenticationFailed
+    case replayed
+    case innerMalformed
+    case sourceNotAllowed
+    case ecnDrop
+
+    // Outgoing packets: found by the data path.
+    case notIP
+    case noRoute
+    case noEndpoint
+    case stagedQueueFull
+    case handshakeFailed
+    case counterExhausted
+
+    /// The case's name in snake case, e.g. `invalid_mac1`.
+    public var name: String {
+        switch self {
+        case .unknownType: "unknown_type"
+        case .wrongLength: "wrong_length"
+        case .misdirectedData: "misdirected_data"
+        case .noPrivateKey: "no_private_key"
+        case .invalidMAC1: "invalid_mac1"
+        case .invalidMAC2UnderLoad: "invalid_mac2_under_load"
+        case .cookieRateLimited: "cookie_rate_limited"
+        case .unknownReceiverIndex: "unknown_receiver_index"
+        case .lowOrderPublicKey: "low_order_public_key"
+        case .handshakeAuthenticationFailed: "handshake_authentication_failed"
+        case .unknownPeer: "unknown_peer"
+        case .staticKeysIncompatible: "static_keys_incompatible"
+        case .replayedTimestamp: "replayed_timestamp"
+        case .initiationFlood: "initiation_flood"
+        case .responseWithoutInitiation: "response_without_initiation"
+        case .crossedInitiation: "crossed_initiation"
+        case .cookieReplyWithoutRequest: "cookie_reply_without_request"
+        case .cookieReplyInvalid: "cookie_reply_invalid"
+        case .sessionExpired: "session_expired"
+        case .authenticationFailed: "authentication_failed"
+        case .replayed: "replayed"
+        case .innerMalformed: "inner_malformed"
+        case .sourceNotAllowed: "source_not_allowed"
+        case .ecnDrop: "ecn_drop"
+        case .notIP: "not_ip"
+        case .noRoute: "no_route"
+        case .noEndpoint: "no_endpoint"
+        case .stagedQueueFull: "staged_queue_full"
+        case .handshakeFailed: "handshake_failed"
+        case .counterExhausted: "counter_exhausted"
+        }
+    }
+}

@@ -1,0 +1,37 @@
+/// Limits that this implementation chooses; a peer cannot observe them but by load.
+public enum ImplementationLimits {
+    /// Peers of one device.
+    ///
+    /// An idle peer with two sessions, one allowed prefix and its entries in all tables, those of
+    /// one worker included, takes 3.5 KiB: two sessions 2.6 KiB, peer and activity 0.45 KiB,
+    /// tables 0.45 KiB. Without traffic its sessions go after
+    /// ``ProtocolConstants/zeroKeysAfterTime``.
+    public static let peerCountMax = 1 << 20
+    /// Numbers of removed peers that rest before one is given to a new peer, so that a message
+    /// about the old peer which is still under way between threads finds nobody.
+    public static let restingPeerIDCount = 256
+    /// Counters that a replay window remembers as bits: a power of two.
+    public static let replayWindowBitCount = 8_192
+    /// How far behind the greatest counter a packet may come.
+    public static let replayWindowSize = replayWindowBitCount - 64
+    /// Shortest time between two accepted initiations of one peer.
+    public static let initiationSpacingNanoseconds: UInt64 = 20_000_000
+    /// How long after the peer's initiation one of ours can still cross it: longer than a round
+    /// trip, and shorter than ``ProtocolConstants/rekeyTimeout``, so that a retry never does.
+    public static let initiationCrossingNanoseconds: UInt64 = 2_500_000_000
+    /// Handshake messages a second that one source address may spend under load.
+    public static let handshakesPerSecond: UInt64 = 20
+    /// Handshake messages a source may send at once.
+    public static let handshakeBurst: UInt64 = 5
+    /// Sources that the rate limiter remembers; beyond it new ones are refused.
+    public static let rateLimiterEntryMax = 16_384
+    /// Idle time after which the rate limiter forgets a source.
+    public static let rateLimiterIdleNanoseconds: UInt64 = 1_000_000_000
+    /// Step that timestamps are rounded down to, hiding the clock's fine structure: the greatest
+    /// power of two below ``initiationSpacingNanoseconds``.
+    public static let timestampStepNanoseconds: UInt32 = 1 << 24
+    /// Longest handshake message in bytes: the initiation.
+    public static let handshakeMessageByteMax = 148
+    /// Workers that the low byte of a receiver index can select.
+    public static let workerCountMax = 256
+}

@@ -1,0 +1,124 @@
+import Cryptography
+import PacketFormats
+
+/// Everything the control path knows of one peer.
+final class Peer {
+    let id: PeerID
+    let publicKey: PublicKey
+    let activity = PeerActivity()
+
+    /// Diffie-Hellman of both static keys, the same for all handshakes.
+    var staticStatic = Secret32()
+    /// `false` if the secret is all zero, or we have no private key: handshakes cannot succeed.
+    var areStaticKeysCompatible = false
+    var presharedKey: PresharedKey?
+    var endpoint: Endpoint?
+    var persistentKeepaliveSeconds: UInt16 = 0
+
+    // Sessions; see `WireGuardDevice+Sessions.swift`.
+    /// The one to send with.
+    var current: Session?
+    /// The one before, for packets still under way.
+    var previous: Session?
+    /// The one before that, if two followed each other at once.
+    var oldest: Session?
+    /// When the previous one became that, in monotonic nanoseconds.
+    var demotedAt: UInt64 = 0
+    /// Made as responder and not yet confirmed.
+    var next: Session?
+
+    // Handshake as initiator.
+    var pending: PendingInitiation?
+    /// Monotonic nanoseconds; `nil` before the first.
+    var lastInitiationSentAt: UInt64?
+    /// When the current attempt to make a session began.
+    var attemptStartedAt: UInt64 = 0
+    var lastTimestampSent = TAI64N()
+    var cookie = CookieState()
+
+    // Handshake as responder.
+    var lastTimestampReceived = TAI64N()
+    /// Monotonic nanoseconds; `nil` before the first.
+    var lastInitiationAcceptedAt: UInt64?
+
+    /// When the last handshake completed.
+    var lastHandshake: WallClock?
+    var deadlines = PeerDeadlines()
+
+    init(id: PeerID, publicKey: PublicKey) {
+        self.id = id
+        self.publicKey = publicKey
+    }
+
+    /// All of them.
+    var sessions: [Session] { [current, previous, oldest, next].compactMap { $0 } }
+}
+
+/// An initiation that waits for its response.
+final class PendingInitiation {
+    let localIndex: UInt32
+    let ephemeral: PrivateKey
+    let chainingKey: Secret32
+    let hash: Digest32
+
+    init(localIndex: UInt32, ephemeral: PrivateKey, state: borrowing SymmetricState) {
+        self.localIndex = localIndex
+        self.ephemeral = ephemeral
+        chainingKey = state.chainingKey.clone()
+        hash = state.hash
+    }
+}
+
+/// The timers of one peer: monotonic nanoseconds at which each is due.
+struct PeerDeadlines {
+    enum Kind: CaseIterable {
+        /// Send an initiation, again or after a pause.
+        case handshake
+        /// Look whether sent data is still unanswered.
+        case answer
+        /// Look whether received data still wants a sign of life.
+        case keepalive
+        /// Look whether the line has been silent for the persistent keepalive's interval.
+        case persistentKeepalive
+        /// Retire all sessions.
+        case zeroKeys
+    }
+
+    // Named fields: optimised by Swift 6.3.1, an InlineArray in a class lost stores.
+    private var handshake = never
+    private var answer = never
+    private var keepalive = never
+    private var persistentKeepalive = never
+    private var zeroKeys = never
+
+    subscript(kind: Kind) -> UInt64? {
+        get {
+            let time =
+                switch kind {
+                case .handshake: handshake
+                case .answer: answer
+                case .keepalive: keepalive
+                case .persistentKeepalive: persistentKeepalive
+                case .zeroKeys: zeroKeys
+                }
+            return time == Self.never ? nil : time
+        }
+        set {
+            let time = newValue ?? Self.never
+            switch kind {
+            case .handshake: handshake = time
+            case .answer: answer = time
+            case .keepalive: keepalive = time
+            case .persistentKeepalive: persistentKeepalive = time
+            case .zeroKeys: zeroKeys = time
+            }
+        }
+    }
+
+    var earliest: UInt64? {
+        let earliest = min(handshake, answer, keepalive, persistentKeepalive, zeroKeys)
+        return earliest == Self.never ? nil : earliest
+    }
+
+    private static let never = UInt64.max
+}

@@ -1,0 +1,119 @@
+import Cryptography
+import PacketFormats
+import PacketMemory
+
+/// The initiator's half of the handshake: initiations, their retries, and responses.
+///
+/// Source: WireGuard paper, sections 5.4.2, 5.4.3 and 6.4.
+extension WireGuardDevice {
+    /// Begins an attempt to make a session, unless one is under way.
+    func beginHandshake(_ peer: Peer, now: UInt64, wallClock: WallClock) {
+        guard peer.pending == nil else { return }
+        if let last = peer.lastInitiationSentAt {
+            let pause = ProtocolConstants.rekeyTimeout
+            let last = min(last, now)
+            if now - last < pause {
+                return schedule(peer, .handshake, at: MonotonicTime.adding(pause, to: last))
+            }
+        }
+        peer.attemptStartedAt = now
+        sendInitiation(peer, now: now, wallClock: wallClock)
+    }
+
+    /// Sends an initiation with fresh keys, replacing one that got no response.
+    func sendInitiation(_ peer: Peer, now: UInt64, wallClock: WallClock) {
+        guard let endpoint = peer.endpoint, let privateKey, peer.areStaticKeysCompatible,
+            let message = makeInitiation(peer, privateKey, now: now, wallClock: wallClock)
+        else { return giveUp(peer, now: now) }
+        actions.append(.sendHandshake(message, to: endpoint, peer: peer.id))
+        peer.lastInitiationSentAt = now
+        _ = peer.activity.packetSent(isData: false, byteCount: message.count, now: now)
+        schedule(
+            peer, .handshake,
+            at: MonotonicTime.adding(ProtocolConstants.rekeyTimeout + jitter(), to: now))
+    }
+
+    private func makeInitiation(
+        _ peer: Peer, _ privateKey: PrivateKey, now: UInt64, wallClock: WallClock
+    ) -> HandshakeMessage? {
+        typealias Layout = WireGuardMessage.Initiation
+        let message = scratch.message.prefix(Layout.count)
+        let timestamp = scratch.plaintext.prefix(TAI64N.count)
+        nextTimestamp(for: peer, wallClock).write(to: timestamp)
+        var state = SymmetricState(.wireGuard)
+        let ephemeral = random.privateKey()
+        guard
+            NoiseIKpsk2.writeInitiation(
+                &state, ephemeral: ephemeral, ownStatic: privateKey.publicKey,
+                remoteStatic: peer.publicKey, staticStatic: peer.staticStatic,
+                payload: timestamp, fields: .init(of: message))
+        else { return nil }
+
+        dropPending(peer)
+        let index = makeIndex(of: peer)
+        peer.pending = PendingInitiation(localIndex: index, ephemeral: ephemeral, state: state)
+        message.storeLittleEndian(WireGuardMessage.Kind.initiation.rawValue, at: 0)
+        message.storeLittleEndian(index, at: Layout.senderIndexOffset)
+        peer.cookie.writeMACs(of: message, to: peer.publicKey, now: now)
+        return HandshakeMessage(kind: .initiation, message: message)
+    }
+
+    /// A timestamp greater than all before to this peer, even if the wall clock went backwards.
+    private func nextTimestamp(for peer: Peer, _ wallClock: WallClock) -> TAI64N {
+        timestampFloor = max(timestampFloor, TAI64N(wallClock))
+        let timestamp =
+            timestampFloor > peer.lastTimestampSent
+            ? timestampFloor : peer.lastTimestampSent.successor
+        peer.lastTimestampSent = timestamp
+        return timestamp
+    }
+
+    /// Makes the session that a response completes.
+    func receiveResponse(
+        _ message: ByteRegion, from source: Endpoint, privateKey: PrivateKey, now: UInt64
+    ) -> ReceiveOutcome {
+        typealias Layout = WireGuardMessage.Response
+        let receiver = message.littleEndian32(at: Layout.receiverIndexOffset)
+        guard let id = indices[receiver] else { return .dropped(.unknownReceiverIndex) }
+        guard let peer = peer(id), let pending = peer.pending,
+            pending.localIndex == receiver
+        else { return .dropped(.responseWithoutInitiation) }
+        guard !yieldsInitiation(of: peer, now: now) else { return .dropped(.crossedInitiation) }
+
+        var state = SymmetricState(chainingKey: pending.chainingKey, hash: pending.hash)
+        let outcome = NoiseIKpsk2.readResponse(
+            &state, ephemeral: pending.ephemeral, privateKey: privateKey,
+            presharedKey: peer.presharedKey ?? noPresharedKey, fields: .init(of: message),
+            payload: scratch.plaintext.prefix(0))
+        switch outcome {
+        case .authentic: break
+        case .lowOrderPublicKey: return .dropped(.lowOrderPublicKey)
+        case .notAuthentic: return .dropped(.handshakeAuthenticationFailed)
+        }
+
+        var sendKey = Secret32()
+        var receiveKey = Secret32()
+        state.split(scratch.empty, initiatorKey: &sendKey, responderKey: &receiveKey)
+        // From now on the index stands for the session.
+        peer.pending = nil
+        let session = Session(
+            localIndex: receiver,
+            remoteIndex: message.littleEndian32(at: Layout.senderIndexOffset), peer: peer.id,
+            isInitiator: true, createdAt: now, activity: peer.activity, sendKey: sendKey,
+            receiveKey: receiveKey)
+        move(peer, to: source)
+        _ = peer.activity.packetReceived(isData: false, byteCount: message.count, now: now)
+        installInitiated(session, of: peer, now: now)
+        sessionDerived(peer, now: now)
+        completeHandshake(peer, now: now)
+        actions.append(.sendStagedOrKeepalive(peer.id))
+        return .accepted(peer.id)
+    }
+
+    /// Starts the time after which keys that were not renewed are wiped.
+    func sessionDerived(_ peer: Peer, now: UInt64) {
+        schedule(
+            peer, .zeroKeys,
+            at: MonotonicTime.adding(ProtocolConstants.zeroKeysAfterTime, to: now))
+    }
+}

@@ -1,0 +1,215 @@
+public import Cryptography
+public import PacketFormats
+import PacketMemory
+
+/// The whole control side of one device: keys, peers, handshakes, timers, sessions.
+///
+/// One thread owns it. It neither reads a clock nor sends: time, datagrams and reports of the data
+/// path come in as arguments, and what is to be done goes out through ``actions``, which the owner
+/// empties in order after every call. It must call ``advance(now:wallClock:)`` whenever
+/// ``nextDeadline`` has come.
+///
+/// Source: WireGuard paper, sections 5 and 6.
+public final class WireGuardDevice {
+    /// Workers that received datagrams are spread over by the low byte of the receiver index.
+    public let workerCount: Int
+    /// What is to be done.
+    public var actions = ActionQueue()
+
+    let random: RandomSource
+    var privateKey: PrivateKey?
+    var cookieChecker: CookieChecker?
+    var rateLimiter = HandshakeRateLimiter()
+    var peers: [Peer?] = []
+    var peerIDs: [PublicKey: PeerID] = [:]
+    var restingPeerIDs = RestingPeerIDs()
+    /// Whose session or initiation each local index stands for.
+    var indices: [UInt32: PeerID] = [:]
+    var deadlines = DeadlineHeap()
+    /// No initiation of ours carries an earlier timestamp, whatever the wall clock does.
+    var timestampFloor = TAI64N()
+    /// The wall clock at a monotonic moment, to tell it for moments shortly after.
+    var wallClockAnchor: (now: UInt64, wallClock: WallClock)?
+    let noPresharedKey = PresharedKey(Secret32())
+    let scratch = HandshakeScratch()
+
+    /// - Parameters:
+    ///   - workerCount: 1...256.
+    ///   - random: Of keys, indices, nonces and jitter.
+    public init(workerCount: Int, random: RandomSource = .secure) {
+        precondition(
+            (1...ImplementationLimits.workerCountMax).contains(workerCount),
+            "the low byte of an index selects one of at most 256 workers")
+        self.workerCount = workerCount
+        self.random = random
+    }
+}
+
+// MARK: - Configuration
+
+extension WireGuardDevice {
+    /// The public key that belongs to the private one.
+    public var publicKey: PublicKey? { privateKey?.publicKey }
+
+    /// The private key itself, as the configuration protocol shows it.
+    public var unsafePrivateKey: PrivateKey? { privateKey }
+
+    /// Replaces the private key. All sessions and handshakes end, and a peer with our own public
+    /// key is removed.
+    ///
+    /// - Complexity: One X25519 multiplication for each peer.
+    public func setPrivateKey(_ key: PrivateKey?, now: UInt64) {
+        if let key, let privateKey, key.isEqual(to: privateKey) { return }
+        if key == nil, privateKey == nil { return }
+        privateKey = key
+        cookieChecker = key.map { CookieChecker($0.publicKey) }
+        if let key, let own = peerIDs[key.publicKey] { removePeer(own) }
+        for case let peer? in peers {
+            expireKeys(of: peer)
+            computeStaticStatic(of: peer)
+        }
+    }
+
+    /// Adds a peer, or finds it.
+    ///
+    /// - Returns: Its number; `nil` for the device's own key or a full table.
+    public func addPeer(_ publicKey: PublicKey, now: UInt64) -> PeerID? {
+        if let existing = peerIDs[publicKey] { return existing }
+        guard publicKey != privateKey?.publicKey else { return nil }
+        guard peerIDs.count < ImplementationLimits.peerCountMax else { return nil }
+        let id = restingPeerIDs.take() ?? PeerID(peers.count)
+        let peer = Peer(id: id, publicKey: publicKey)
+        if Int(id) == peers.count { peers.append(peer) } else { peers[Int(id)] = peer }
+        peerIDs[publicKey] = id
+        computeStaticStatic(of: peer)
+        return id
+    }
+
+    /// Removes a peer with its sessions; nothing happens if it does not exist.
+    public func removePeer(_ id: PeerID) {
+        guard let peer = peer(id) else { return }
+        expireKeys(of: peer)
+        actions.append(.discardStaged(id))
+        deadlines.set(nil, for: id)
+        peerIDs[peer.publicKey] = nil
+        peers[Int(id)] = nil
+        restingPeerIDs.add(id)
+    }
+
+    /// Sets the key that the next handshake mixes in; sessions stay.
+    public func setPresharedKey(_ id: PeerID, _ key: PresharedKey?) {
+        peer(id)?.presharedKey = key
+    }
+
+    /// Sets where the peer is, as configured.
+    public func setEndpoint(_ id: PeerID, _ endpoint: Endpoint?, now: UInt64) {
+        guard let peer = peer(id) else { return }
+        move(peer, to: endpoint)
+        // A keepalive that had nowhere to go is due.
+        if peer.persistentKeepaliveSeconds > 0, peer.current == nil, peer.pending == nil {
+            schedule(peer, .persistentKeepalive, at: now)
+        }
+    }
+
+    /// Sets the interval in seconds after which silence is broken; 0 for never.
+    ///
+    /// Switched on for a peer that has been silent, it sends a keepalive at once.
+    public func setPersistentKeepalive(_ id: PeerID, seconds: UInt16, now: UInt64) {
+        guard let peer = peer(id), peer.persistentKeepaliveSeconds != seconds else { return }
+        let wasOff = peer.persistentKeepaliveSeconds == 0
+        peer.persistentKeepaliveSeconds = seconds
+        guard seconds > 0 else { return schedule(peer, .persistentKeepalive, at: nil) }
+        let interval = UInt64(seconds) * ProtocolConstants.second
+        let due = wasOff ? now : MonotonicTime.adding(interval, to: now)
+        schedule(peer, .persistentKeepalive, at: due)
+    }
+
+    /// Ends all sessions and handshakes, as when the interface goes down.
+    public func expireAllKeys() {
+        for case let peer? in peers {
+            expireKeys(of: peer)
+            actions.append(.discardStaged(peer.id))
+            for kind in PeerDeadlines.Kind.allCases { peer.deadlines[kind] = nil }
+            deadlines.set(nil, for: peer.id)
+        }
+    }
+
+    /// Sends a keepalive to each peer with persistent keepalive, as when the interface comes up.
+    public func startPersistentKeepalives(now: UInt64) {
+        for case let peer? in peers where peer.persistentKeepaliveSeconds > 0 {
+            schedule(peer, .persistentKeepalive, at: now)
+        }
+    }
+
+    private func computeStaticStatic(of peer: Peer) {
+        peer.areStaticKeysCompatible =
+            privateKey?.sharedSecret(with: peer.publicKey, into: &peer.staticStatic) ?? false
+        if !peer.areStaticKeysCompatible { peer.staticStatic.wipe() }
+    }
+}
+
+// MARK: - Looking at peers
+
+extension WireGuardDevice {
+    public var peerCount: Int { peerIDs.count }
+
+    public func peerID(_ publicKey: PublicKey) -> PeerID? { peerIDs[publicKey] }
+    public func publicKey(_ id: PeerID) -> PublicKey? { peer(id)?.publicKey }
+    public func activity(_ id: PeerID) -> PeerActivity? { peer(id)?.activity }
+    public func endpoint(_ id: PeerID) -> Endpoint? { peer(id)?.endpoint }
+    /// When the last handshake with the peer completed; `nil` for never.
+    public func lastHandshake(_ id: PeerID) -> WallClock? { peer(id)?.lastHandshake }
+    public func persistentKeepalive(_ id: PeerID) -> UInt16? {
+        peer(id)?.persistentKeepaliveSeconds
+    }
+    /// The preshared key itself, as the configuration protocol shows it.
+    public func unsafePresharedKey(_ id: PeerID) -> PresharedKey? { peer(id)?.presharedKey }
+    /// The session that the peer is sent to with, expired or not.
+    public func currentSession(_ id: PeerID) -> Session? { peer(id)?.current }
+    /// The worker that the peer's datagrams arrive at, by the low byte of their receiver index.
+    /// All workers know the peer's sessions and send with them.
+    public func homeWorker(_ id: PeerID) -> Int { Int(id) % workerCount }
+
+    func peer(_ id: PeerID) -> Peer? {
+        guard id >= 0, Int(id) < peers.count else { return nil }
+        return peers[Int(id)]
+    }
+}
+
+// MARK: - Numbers
+
+/// Numbers of removed peers, the longest removed given out first, and not too soon.
+struct RestingPeerIDs {
+    private var ids: [PeerID] = []
+    private var head = 0
+
+    mutating func add(_ id: PeerID) { ids.append(id) }
+
+    mutating func take() -> PeerID? {
+        guard ids.count - head > ImplementationLimits.restingPeerIDCount else { return nil }
+        let id = ids[head]
+        head += 1
+        if head > ids.count / 2 {
+            ids.removeFirst(head)
+            head = 0
+        }
+        return id
+    }
+}
+
+extension WireGuardDevice {
+    /// A random index that no one uses, whose low byte selects the peer's home worker.
+    func makeIndex(of peer: Peer) -> UInt32 {
+        let home = homeWorker(peer.id)
+        // Low bytes that select this worker: home, home + workerCount, ... up to 255.
+        let choices = (255 - home) / workerCount + 1
+        while true {
+            let word = random.uint32()
+            let low = home + Int(word & 0xff) % choices * workerCount
+            let index = word & ~0xff | UInt32(low)
+            guard indices[index] == nil else { continue }
+            indices[index] = peer.id
+            return index
+        }
+    }
+}

@@ -1,0 +1,119 @@
+import Glibc
+import SystemPackage
+import WireGuardConfiguration
+
+/// A configuration file on disk, and the interface that it describes.
+struct ConfigurationFile {
+    let path: String
+    /// The file's name without `.conf`.
+    let interfaceName: String
+    let contents: WireGuardFile
+
+    /// Finds and reads a file.
+    ///
+    /// - Parameter argument: A path, or an interface's name to be looked for in the folders that
+    ///   hold configurations.
+    init(_ argument: String) throws {
+        path = try Self.locate(argument)
+        let file = FilePath(path).lastComponent?.string ?? path
+        let stem = file.hasSuffix(Self.suffix) ? String(file.dropLast(Self.suffix.count)) : ""
+        guard isInterfaceName(stem) else {
+            throw Failure.badInput(
+                "\(path) must be named after its interface, with 1 to 15 letters, digits and _=+.- "
+                    + "before .conf, such as wg0.conf")
+        }
+        interfaceName = stem
+        contents = try Self.read(path)
+        warnIfOthersCanRead()
+    }
+
+    private static func locate(_ argument: String) throws -> String {
+        guard !argument.isEmpty else {
+            throw Failure.badInput(
+                "the name of the configuration is empty; give a path or an interface's name, "
+                    + "such as wg0")
+        }
+        let candidates =
+            isInterfaceName(argument)
+            ? folders.map { "\($0)/\(argument)\(suffix)" } + [argument] : [argument]
+        for candidate in candidates {
+            if isFile(candidate) { return candidate }
+            // A folder of keys is often closed to all but root.
+            guard errno != EACCES else {
+                throw Failure.failed("only root may look for \(candidate); run with sudo")
+            }
+        }
+        throw Failure.badInput(
+            "there is no configuration \(argument); looked for "
+                + candidates.joined(separator: ", "))
+    }
+
+    private static func read(_ path: String) throws -> WireGuardFile {
+        // A FIFO or a device may never come to an end, and SaveConfig replaces what the path names.
+        guard let mode = mode(of: path), mode & S_IFMT == S_IFREG else {
+            throw Failure.badInput("\(path) is not a regular file; save the configuration as one")
+        }
+        let bytes: [UInt8]
+        do {
+            // Should a FIFO have taken the file's place by now, opening it does not wait.
+            let descriptor = try FileDescriptor.open(
+                FilePath(path), .readOnly, options: .nonBlocking)
+            bytes = try descriptor.closeAfter {
+                try descriptor.readAll(bytesMax: ConfigurationLimits.textBytesMax, name: path)
+            }
+        } catch let error as Errno {
+            let advice = error == .permissionDenied ? "; run with sudo" : ""
+            throw Failure.failed("cannot read \(path): \(error)\(advice)")
+        }
+        do {
+            return try WireGuardFile(parsing: bytes)
+        } catch {
+            throw Failure.badInput("\(path): \(error)")
+        }
+    }
+
+    /// Replaces the file's text in one step, readable by its owner only.
+    func replace(with text: String) throws {
+        let temporary = FilePath(path + ".tmp")
+        do {
+            _ = unsafe unlink(temporary.string)
+            let descriptor = try FileDescriptor.open(
+                temporary, .writeOnly, options: [.create, .exclusiveCreate],
+                permissions: .ownerReadWrite)
+            try descriptor.closeAfter {
+                _ = try descriptor.writeAll(text.utf8)
+                guard fsync(descriptor.rawValue) == 0 else { throw Errno(rawValue: errno) }
+            }
+            guard unsafe rename(temporary.string, path) == 0 else { throw Errno(rawValue: errno) }
+        } catch {
+            _ = unsafe unlink(temporary.string)
+            throw Failure.failed("cannot save \(path): \(error)")
+        }
+    }
+
+    private func warnIfOthersCanRead() {
+        guard let mode = Self.mode(of: path), mode & 0o007 != 0 else { return }
+        Console.error("note: others can read \(path), which holds keys; run `chmod 600 \(path)`")
+    }
+
+    private static func isFile(_ path: String) -> Bool {
+        guard let mode = mode(of: path) else { return false }
+        return mode & S_IFMT != S_IFDIR
+    }
+
+    private static func mode(of path: String) -> mode_t? {
+        var information = stat()
+        return unsafe stat(path, &information) == 0 ? information.st_mode : nil
+    }
+
+    /// Where an interface's name is looked for, in order.
+    private static let folders = ["/etc/wireguard", "/etc/branchline"]
+    private static let suffix = ".conf"
+}
+
+/// Ends the command unless it runs with root's rights.
+func requireRoot(to purpose: String) throws {
+    guard geteuid() == 0 else {
+        throw Failure.failed("only root may \(purpose); run with sudo")
+    }
+}

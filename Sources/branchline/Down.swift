@@ -1,0 +1,25 @@
+import ArgumentParser
+
+struct Down: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Take a tunnel down that `up` brought up, as `wg-quick down` does.",
+        discussion: """
+            Takes what `up` was given. With SaveConfig = true the file is overwritten with the \
+            tunnel's current state. For example:
+
+              sudo branchline down wg0
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "Path of a configuration file, or an interface's name.", valueName: "file"),
+        completion: .file(extensions: ["conf"]))
+    var file: String
+
+    func run() throws {
+        let configuration = try ConfigurationFile(file)
+        try requireRoot(to: "take a tunnel down")
+        try TakeDown(configuration).run()
+        Console.output("\(configuration.interfaceName) is down")
+    }
+}

@@ -1,0 +1,17 @@
+import ArgumentParser
+import Cryptography
+
+struct GeneratePresharedKey: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "genpsk",
+        abstract: "Make a new preshared key and print it in base64.",
+        discussion: """
+            Two peers that share the key set it as PresharedKey of each other. For example:
+
+              (umask 077; branchline genpsk > preshared.key)
+            """)
+
+    func run() {
+        Console.output(PresharedKey.generate().unsafeBase64())
+    }
+}

@@ -1,0 +1,107 @@
+import Cryptography
+import Foundation
+import PacketFormats
+import WireGuardConfiguration
+
+/// What is printed about one interface: both as text and, encoded, as JSON. It holds no secrets.
+struct InterfaceReport: Encodable {
+    struct Peer: Encodable {
+        let publicKey: String
+        let hasPresharedKey: Bool
+        let endpoint: String?
+        let allowedIps: [String]
+        let latestHandshakeSeconds: UInt64
+        let receivedBytes: UInt64
+        let transmittedBytes: UInt64
+        let persistentKeepaliveSeconds: UInt16
+        let receivedPackets: UInt64?
+        let lostPackets: UInt64?
+        let lossShare: Double?
+    }
+
+    /// What only branchlined tells.
+    struct Engine: Encodable {
+        let version: String
+        let uptimeSeconds: UInt64
+        let mtu: Int
+        let workerCount: Int
+        let cipher: String
+        let offloads: [String]
+        let fallbacks: [String]
+        let drops: [String: UInt64]
+    }
+
+    let interface: String
+    let publicKey: String?
+    let listenPort: UInt16
+    let firewallMark: UInt32
+    /// The one with the most recent handshake first.
+    let peers: [Peer]
+    let engine: Engine?
+
+    /// - Parameter engine: `nil` where another program than branchlined serves the interface.
+    init(name: String, device: DeviceStatus, engine: EngineStatus? = nil) {
+        interface = name
+        publicKey = device.privateKey?.publicKey.base64
+        listenPort = device.listenPort
+        firewallMark = device.firewallMark
+        let health = Dictionary(
+            (engine?.peers ?? []).map { ($0.publicKey, $0) },
+            uniquingKeysWith: { first, _ in first })
+        peers = device.peers
+            .sorted { Self.handshake($0) > Self.handshake($1) }
+            .map { Peer($0, health[$0.publicKey]) }
+        self.engine = engine.map(Engine.init)
+    }
+
+    private static func handshake(_ peer: PeerStatus) -> (UInt64, UInt32) {
+        (peer.lastHandshakeSeconds, peer.lastHandshakeNanoseconds)
+    }
+
+    /// The reports as JSON with sorted keys.
+    static func json(_ reports: [InterfaceReport]) throws -> String {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+        encoder.keyEncodingStrategy = .convertToSnakeCase
+        return String(decoding: try encoder.encode(reports), as: UTF8.self)
+    }
+
+    /// What `--help` says of the JSON form.
+    static let jsonHelp = """
+        With --json: a list with one object per interface: interface, public_key, listen_port, \
+        firewall_mark and peers; of each peer public_key, has_preshared_key, endpoint, \
+        allowed_ips, latest_handshake_seconds (since 1970, 0 for never), received_bytes, \
+        transmitted_bytes and persistent_keepalive_seconds (0 for off). What is not known is left \
+        out.
+        """
+}
+
+extension InterfaceReport.Peer {
+    fileprivate init(_ peer: PeerStatus, _ health: EngineStatus.PeerHealth?) {
+        publicKey = peer.publicKey.base64
+        hasPresharedKey = peer.presharedKey != nil
+        endpoint = peer.endpoint?.description
+        allowedIps = peer.allowedIPs.map(\.description)
+        latestHandshakeSeconds = peer.lastHandshakeSeconds
+        receivedBytes = peer.receivedBytes
+        transmittedBytes = peer.transmittedBytes
+        persistentKeepaliveSeconds = peer.persistentKeepaliveSeconds
+        receivedPackets = health?.receivedPackets
+        lostPackets = health?.lostPackets
+        lossShare = health?.lossShare
+    }
+}
+
+extension InterfaceReport.Engine {
+    fileprivate init(_ engine: EngineStatus) {
+        version = engine.version
+        uptimeSeconds = engine.uptimeSeconds
+        mtu = engine.mtu
+        workerCount = engine.workerCount
+        cipher = engine.cipher
+        offloads = engine.offloads
+        fallbacks = engine.fallbacks
+        drops = Dictionary(
+            engine.drops.map { ($0.reason, $0.count) }, uniquingKeysWith: { $0 &+ $1 })
+    }
+}

@@ -1,0 +1,112 @@
+import Foundation
+import Glibc
+import LinuxNetworking
+import SystemPackage
+import WireGuardConfiguration
+
+/// The configuration socket of one interface, whichever program serves it.
+///
+/// Source: https://www.wireguard.com/xplatform/.
+struct InterfaceSocket {
+    let name: String
+
+    /// - Throws: If the name cannot be that of an interface.
+    init(name: String) throws {
+        guard isInterfaceName(name) else {
+            throw Failure.badInput(
+                "\"\(name)\" cannot name an interface; accepted: 1 to 15 letters, digits and _=+.-")
+        }
+        self.name = name
+    }
+
+    /// The interfaces whose sockets answer, sorted by name.
+    static func live() -> [InterfaceSocket] {
+        let entries = (try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? []
+        return entries.sorted().compactMap { entry in
+            guard entry.hasSuffix(suffix) else { return nil }
+            let socket = try? InterfaceSocket(name: String(entry.dropLast(suffix.count)))
+            return socket?.isLive == true ? socket : nil
+        }
+    }
+
+    var path: String { "\(Self.folder)/\(name)\(Self.suffix)" }
+
+    /// Whether a program serves the interface, also one that only root may talk to.
+    var isLive: Bool {
+        do {
+            try UnixSocket.connect(path).close()
+            return true
+        } catch {
+            return error != .noSuchFileOrDirectory && error != .connectionRefused
+        }
+    }
+
+    /// What `get=1` tells.
+    func deviceStatus() throws -> DeviceStatus {
+        let answer = try exchange(UAPI.getRequest)
+        do {
+            return try UAPI.parse(answer: answer, scope: interfaceIndex)
+        } catch {
+            throw Failure.failed("\(name) gave an answer that cannot be used: \(error)")
+        }
+    }
+
+    /// What `status=1` tells; `nil` where another program than branchlined serves the interface.
+    func engineStatus() throws -> EngineStatus? {
+        try? EngineStatus(answer: exchange(UAPI.statusRequest))
+    }
+
+    func apply(_ settings: DeviceSettings) throws {
+        let answer = try exchange(UAPI.serialize(settings))
+        do {
+            try UAPI.requireSuccess(answer: answer)
+        } catch {
+            throw Failure.failed("\(name) did not take its settings: \(advice(on: error))")
+        }
+    }
+
+    private func advice(on error: UAPIError) -> String {
+        error.kind == .addressInUse
+            ? "another program uses the ListenPort; choose another or leave it out"
+            : error.description
+    }
+
+    /// Sends a request and reads the answer.
+    private func exchange(_ request: String) throws -> [UInt8] {
+        do throws(Errno) {
+            let connection = try UnixSocket.connect(path)
+            defer { connection.close() }
+            try connection.send(Array(request.utf8))
+            try connection.finishSending()
+            return try connection.readToEnd(
+                timeoutNanoseconds: Self.answerNanosecondsMax,
+                byteCountMax: ConfigurationLimits.textBytesMax)
+        } catch {
+            throw Failure.failed(explanation(of: error))
+        }
+    }
+
+    private func explanation(of error: Errno) -> String {
+        switch error {
+        case .noSuchFileOrDirectory, .connectionRefused:
+            "no interface named \(name) is run by branchlined; start with "
+                + "`sudo branchline up \(name)`, or see `branchline show interfaces`"
+        case .permissionDenied, .notPermitted:
+            "\(path) may be used by root only; run with sudo"
+        case .timedOut:
+            "the program behind \(path) does not answer; look at its log, and restart it"
+        default:
+            "cannot talk to \(path): \(error)"
+        }
+    }
+
+    static let folder = "/var/run/wireguard"
+    private static let suffix = ".sock"
+    private static let answerNanosecondsMax: UInt64 = 10_000_000_000
+}
+
+/// - Returns: The number of the interface in this network namespace.
+func interfaceIndex(_ name: String) -> UInt32? {
+    let index = unsafe if_nametoindex(name)
+    return index == 0 ? nil : index
+}

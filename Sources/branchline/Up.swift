@@ -1,0 +1,39 @@
+import ArgumentParser
+
+struct Up: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Bring a tunnel up from a configuration file, as `wg-quick up` does.",
+        discussion: """
+            A name such as wg0 stands for /etc/wireguard/wg0.conf, then /etc/branchline/wg0.conf. \
+            The file's name without .conf is the interface's name. For example:
+
+              sudo branchline up wg0
+              sudo branchline up ./office.conf
+
+            The format is that of wg-quick(8): Address, DNS, MTU, Table, PreUp, PostUp, PreDown, \
+            PostDown and SaveConfig beside the settings of wg(8). If a step fails, the steps \
+            before it are undone.
+            """)
+
+    @Argument(
+        help: ArgumentHelp(
+            "Path of a configuration file, or an interface's name.", valueName: "file"),
+        completion: .file(extensions: ["conf"]))
+    var file: String
+
+    @Option(
+        help: ArgumentHelp(
+            "The program that serves the interface: by default $BRANCHLINED, then branchlined "
+                + "beside this program, then in PATH.", valueName: "path"))
+    var daemon: String?
+
+    func run() throws {
+        let configuration = try ConfigurationFile(file)
+        try requireRoot(to: "bring a tunnel up")
+        var bringUp = try BringUp(configuration, daemon: Daemon(choice: daemon))
+        try bringUp.run()
+        Console.output(
+            "\(configuration.interfaceName) is up; see `branchline status "
+                + "\(configuration.interfaceName)`")
+    }
+}

@@ -1,0 +1,116 @@
+"""Tests of the benchmarks' own arithmetic and tools: `python3 Tests/Benchmarks/selftest.py`."""
+
+import base64
+import hashlib
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import unittest
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+
+from harness import build, report  # noqa: E402
+from harness.lab import LabError  # noqa: E402
+from tunnel.figures import Plan  # noqa: E402
+from tunnel.loss_free import RESOLUTION, Trial, loss_free_rate  # noqa: E402
+
+LOOPBACK = "127.0.0.1"
+
+
+def link_with_capacity(capacity_pps, sender_pps=1e9):
+    """Returns a trial function of a link that loses whatever exceeds its capacity."""
+    def trial(rate, seconds):
+        offered = min(rate, sender_pps)
+        return Trial(int(offered * seconds), int(min(offered, capacity_pps) * seconds), seconds)
+    return trial
+
+
+class LossFreeRateTests(unittest.TestCase):
+    def test_finds_the_capacity_from_below_and_from_above(self):
+        for hint in (20_000, 100_000, 180_000):
+            rate = loss_free_rate(link_with_capacity(100_000), hint, Plan())
+            self.assertLessEqual(rate, 100_100)
+            self.assertGreater(rate, 100_000 / RESOLUTION ** 2)
+
+    def test_stops_where_the_sender_is_the_limit(self):
+        rate = loss_free_rate(link_with_capacity(1e9, sender_pps=70_000), 50_000, Plan())
+        self.assertAlmostEqual(rate, 70_000, delta=1)
+
+    def test_a_link_that_always_loses_has_no_rate(self):
+        with self.assertRaises(LabError):
+            loss_free_rate(lambda rate, seconds: Trial(1000, 990, seconds), 50_000, Plan())
+
+    def test_losses_that_only_long_trials_show_lead_down_and_halfway_back(self):
+        def trial(rate, seconds):
+            capacity = 100_000 if seconds < Plan().confirm_s else 50_000
+            return link_with_capacity(capacity)(rate, seconds)
+        rate = loss_free_rate(trial, 90_000, Plan())
+        self.assertLessEqual(rate, 50_100)
+        self.assertGreater(rate, 40_000)
+
+    def test_one_in_a_thousand_is_too_much(self):
+        self.assertFalse(Trial(1000, 999, 1).passes)
+        self.assertTrue(Trial(1001, 1000, 1).passes)
+        self.assertFalse(Trial(0, 0, 1).passes)
+
+
+class ReportTests(unittest.TestCase):
+    def test_ratio_is_the_median_of_the_rounds_ratios(self):
+        results = report.Results()
+        for number, (mine, theirs) in enumerate(((10, 1), (20, 4), (30, 10))):
+            results.add("a", number, {"k": mine})
+            results.add("b", number, {"k": theirs})
+        self.assertEqual(results.ratio("a", "b", "k"), 5)
+        self.assertEqual(results.cell("a", "k"), "20 (10-30)")
+        self.assertIsNone(results.ratio("a", "c", "k"))
+
+    def test_columns_align(self):
+        lines = report.table(["figure", "x"], [["a", "1"], ["longer one", "12.5 (3-4)"]])
+        self.assertEqual(len({len(line) for line in lines}), 1)
+
+
+class ToolTests(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.tools = build.build_tools()
+
+    def tool(self, name, *arguments):
+        return subprocess.run([f"{self.tools}/{name}", *arguments], capture_output=True,
+                              text=True, check=True).stdout
+
+    @unittest.skipUnless(importlib.util.find_spec("cryptography"), "needs python3-cryptography")
+    def test_identities_are_x25519_keys_of_blake2s_seeds(self):
+        from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+        from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+        for number, text in enumerate(self.tool("handshakes", "identities", "3").split()):
+            seed = b"benchmark identity, never a secret\0" + number.to_bytes(8, "little")
+            private = X25519PrivateKey.from_private_bytes(hashlib.blake2s(seed).digest())
+            public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+            self.assertEqual(base64.b64decode(text), public)
+
+    def test_paced_sender_keeps_its_rate_and_the_sink_counts_every_datagram_once(self):
+        sink = subprocess.Popen([f"{self.tools}/udp_sink", "7999", "5"], stdout=subprocess.PIPE,
+                                text=True)
+        self.assertEqual(sink.stdout.readline(), "ready\n")
+        other = json.loads(self.tool("udp_send", LOOPBACK, "7999", "4", "0.1", "1000", "64"))
+        sent = [json.loads(self.tool("udp_send", LOOPBACK, "7999", "5", "0.5", "10000", "64"))
+                for _ in range(2)]
+        sink.terminate()
+        counted = json.loads(sink.communicate()[0])
+        self.assertGreater(other["sent"], 0)
+        most = max(trial["sent"] for trial in sent)
+        self.assertEqual(counted["received"], most)
+        self.assertEqual(counted["duplicates"], sum(trial["sent"] for trial in sent) - most)
+        self.assertLessEqual(sent[0]["sent"], 5001)
+
+    def test_round_trips_on_the_loopback_are_all_answered(self):
+        times = json.loads(self.tool("rtt", LOOPBACK, "1000", "100", "5"))
+        self.assertEqual((times["sent"], times["received"]), (100, 100))
+        self.assertLessEqual(times["min_us"], times["p50_us"])
+        self.assertLessEqual(times["p50_us"], times["p99_us"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,256 @@
+import Cryptography
+import PacketFormats
+import PacketMemory
+import WireGuardProtocol
+
+/// Datagrams from anywhere, on a device and its peer over virtual time.
+///
+/// The input is a list of steps: time passes, datagrams of either device are delivered, altered,
+/// repeated or dropped, bytes of the fuzzer's own arrive. Claims: nothing traps; altered transport
+/// data does not open; a counter is accepted once.
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzzWireMessages(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
+    var input = FuzzInput(start, count)
+    var network = Network(input.byte())
+    for _ in 0..<stepsMax where !input.isAtEnd { network.step(&input) }
+    return 0
+}
+
+private let stepsMax = 256
+
+/// Two devices that are each other's peer, and the datagrams between them.
+private struct Network {
+    private var ends: [End]
+    private var flying: [Datagram] = []
+    private var now: UInt64 = 1_000_000_000
+    private let cipher = sharedCipher
+
+    init(_ options: UInt8) {
+        ends = [End(seed: 1), End(seed: 2)]
+        for index in 0..<2 {
+            ends[index].connect(
+                to: ends[1 - index], index, now: now, hasPresharedKey: options & 1 != 0,
+                keepaliveSeconds: options & 2 != 0 ? 1 : 0)
+        }
+        drain()
+    }
+
+    mutating func step(_ input: inout FuzzInput) {
+        let choice = input.byte()
+        let end = Int(choice >> 7)
+        switch choice % 8 {
+        case 0: now &+= UInt64(input.byte()) * 1_000_000
+        case 1: now &+= UInt64(input.byte()) * 1_000_000_000
+        case 2: requestHandshake(end)
+        case 3: deliver(altered: false, &input)
+        case 4: deliver(altered: true, &input)
+        case 5: sendData(end, &input)
+        case 6:
+            let bytes = input.take(input.uint16() % datagramBytesMax)
+            receive(
+                Datagram(bytes: bytes, to: end, isGenuine: false), isUnderLoad: choice & 64 != 0)
+        default: changeSettings(end, input.byte())
+        }
+        for index in 0..<2 { ends[index].device.advance(now: now, wallClock: wallClock) }
+        drain()
+    }
+
+    private var wallClock: WallClock {
+        WallClock(
+            seconds: 1_700_000_000 + Int64(now / 1_000_000_000),
+            nanoseconds: UInt32(now % 1_000_000_000))
+    }
+
+    private mutating func requestHandshake(_ end: Int) {
+        guard let peer = ends[end].peer, let activity = ends[end].device.activity(peer) else {
+            return
+        }
+        if activity.requestHandshake() { ends[end].device.noteActivity(peer, now: now) }
+    }
+
+    /// Takes one datagram out of the air; the input says which, and whether a copy stays.
+    private mutating func deliver(altered: Bool, _ input: inout FuzzInput) {
+        guard !flying.isEmpty else { return }
+        let choice = input.byte()
+        let index = Int(choice >> 1) % flying.count
+        var datagram = choice & 1 == 1 ? flying[index] : flying.remove(at: index)
+        if altered, !datagram.bytes.isEmpty {
+            let change = input.byte()
+            let offset = input.uint16() % datagram.bytes.count
+            if change == 0 {
+                datagram.bytes.removeLast(offset + 1)
+            } else {
+                datagram.bytes[offset] ^= change
+            }
+            datagram.isGenuine = false
+        }
+        receive(datagram, isUnderLoad: choice & 0x40 != 0)
+    }
+
+    private mutating func sendData(_ end: Int, _ input: inout FuzzInput) {
+        guard let session = ends[end].sending, session.isUsableForSending(now: now),
+            let counter = session.reserveCounters(1 + Int(input.byte()) * 64)
+        else { return }
+        let packet = [UInt8](repeating: 0x45, count: Int(input.byte()) & ~15)
+        let arena = ByteArena(count: packet.count + WireGuardMessage.TransportData.overhead)
+        let count = ByteArena.withCopy(of: packet) {
+            session.seal(counter: counter, packet: $0, into: arena.whole, with: cipher)
+        }
+        flying.append(
+            Datagram(bytes: arena.whole.prefix(count).bytes, to: 1 - end, isGenuine: true))
+        let isNew = session.activity.packetSent(
+            isData: !packet.isEmpty, byteCount: count, now: now)
+        if isNew { ends[end].device.noteActivity(session.peer, now: now) }
+    }
+
+    private mutating func receive(_ datagram: Datagram, isUnderLoad: Bool) {
+        ByteArena.withCopy(of: datagram.bytes) { region in
+            if case .message(.transportData) = WireGuardMessage.type(of: region) {
+                receiveData(region, datagram)
+            } else {
+                let source = End.endpoint(1 - datagram.to)
+                _ = ends[datagram.to].device.receive(
+                    region, from: source, now: now, wallClock: wallClock, isUnderLoad: isUnderLoad)
+                claim(region.bytes == datagram.bytes, "receiving changed the datagram")
+            }
+        }
+    }
+
+    private mutating func receiveData(_ region: ByteRegion, _ datagram: Datagram) {
+        let index = region.littleEndian32(at: WireGuardMessage.TransportData.receiverIndexOffset)
+        let counter = region.littleEndian64(at: WireGuardMessage.TransportData.counterOffset)
+        guard let session = ends[datagram.to].sessions[index],
+            session.isUsableForReceiving(now: now)
+        else { return }
+        guard session.open(datagram: region, with: cipher) != nil else {
+            claim(!datagram.isGenuine, "genuine transport data does not open")
+            return
+        }
+        claim(datagram.isGenuine, "altered transport data opens")
+        let isNew = ends[datagram.to].accepted[index, default: []].insert(counter).inserted
+        let isAccepted = session.acceptCounter(counter)
+        claim(isNew || !isAccepted, "a counter is accepted twice")
+        if session.confirm() { ends[datagram.to].device.sessionConfirmed(session, now: now) }
+        let device = ends[datagram.to].device
+        if session.activity.packetReceived(
+            isData: datagram.bytes.count > WireGuardMessage.TransportData.overhead,
+            byteCount: datagram.bytes.count, now: now)
+        {
+            device.noteActivity(session.peer, now: now)
+        }
+    }
+
+    private mutating func changeSettings(_ end: Int, _ choice: UInt8) {
+        let device = ends[end].device
+        guard let peer = ends[end].peer else {
+            ends[end].connect(
+                to: ends[1 - end], end, now: now, hasPresharedKey: false, keepaliveSeconds: 0)
+            return
+        }
+        switch choice % 7 {
+        case 0: device.setPersistentKeepalive(peer, seconds: UInt16(choice), now: now)
+        case 1: device.setEndpoint(peer, choice & 128 != 0 ? End.endpoint(1 - end) : nil, now: now)
+        case 2: device.endpointChanged(peer, End.endpoint(Int(choice)))
+        case 3: device.expireAllKeys()
+        case 4:
+            device.removePeer(peer)
+            ends[end].peer = nil
+        case 5: device.setPresharedKey(peer, choice & 128 != 0 ? End.presharedKey : nil)
+        default: device.setPrivateKey(choice & 128 != 0 ? ends[end].key : nil, now: now)
+        }
+    }
+
+    /// Does what the devices ask for.
+    private mutating func drain() {
+        for index in 0..<2 {
+            while let action = ends[index].device.actions.popFirst() {
+                if let bytes = ends[index].perform(action) {
+                    flying.append(Datagram(bytes: bytes, to: 1 - index, isGenuine: true))
+                }
+            }
+        }
+        if flying.count > flyingMax { flying.removeFirst(flying.count - flyingMax) }
+    }
+}
+
+private struct Datagram {
+    var bytes: [UInt8]
+    var to: Int
+    var isGenuine: Bool
+}
+
+/// One device with what its owner keeps.
+private struct End {
+    let device: WireGuardDevice
+    let key: PrivateKey
+    var peer: PeerID?
+    var sending: Session?
+    var sessions: [UInt32: Session] = [:]
+    var accepted: [UInt32: Set<UInt64>] = [:]
+
+    init(seed: UInt8) {
+        let state = Generator(seed)
+        device = WireGuardDevice(workerCount: 2, random: RandomSource { state.fill($0) })
+        key = keys[Int(seed) - 1]
+        device.setPrivateKey(key, now: 0)
+    }
+
+    static func endpoint(_ index: Int) -> Endpoint {
+        Endpoint(address: IPAddress(ipv4: 0x0A00_0001 + UInt32(index)), port: 51820)
+    }
+
+    static let presharedKey = PresharedKey(bytes: [UInt8](repeating: 7, count: 32))
+
+    mutating func connect(
+        to other: End, _ index: Int, now: UInt64, hasPresharedKey: Bool, keepaliveSeconds: UInt16
+    ) {
+        guard let peer = device.addPeer(other.key.publicKey, now: now) else { return }
+        self.peer = peer
+        if hasPresharedKey { device.setPresharedKey(peer, Self.presharedKey) }
+        device.setEndpoint(peer, Self.endpoint(1 - index), now: now)
+        device.setPersistentKeepalive(peer, seconds: keepaliveSeconds, now: now)
+    }
+
+    /// - Returns: A datagram to be sent.
+    mutating func perform(_ action: Action) -> [UInt8]? {
+        switch action {
+        case .sendHandshake(let message, to: _, peer: _): return message.bytes
+        case .install(let session, let use):
+            claim(sessions[session.localIndex] == nil, "an index is given out twice")
+            sessions[session.localIndex] = session
+            accepted[session.localIndex] = []
+            if case .sending = use { sending = session }
+        case .promote(let session): sending = session
+        case .retire(let session):
+            sessions[session.localIndex] = nil
+            if sending === session { sending = nil }
+        case .stopSending: sending = nil
+        case .sendStagedOrKeepalive, .sendKeepalive, .discardStaged, .endpointChanged: break
+        }
+        return nil
+    }
+}
+
+/// Deterministic bytes (SplitMix64), so that a crash repeats.
+private final class Generator: @unchecked Sendable {
+    // One thread runs the target.
+    private var state: UInt64
+
+    init(_ seed: UInt8) { state = UInt64(seed) }
+
+    func fill(_ region: ByteRegion) {
+        for offset in 0..<region.count {
+            state &+= 0x9E37_79B9_7F4A_7C15
+            var word = (state ^ state >> 30) &* 0xBF58_476D_1CE4_E5B9
+            word = (word ^ word >> 27) &* 0x94D0_49BB_1331_11EB
+            region[offset] = UInt8(truncatingIfNeeded: word >> 31)
+        }
+    }
+}
+
+private let keys = [UInt8(1), 2].compactMap {
+    PrivateKey(bytes: [UInt8](repeating: $0, count: 32))
+}
+nonisolated(unsafe) private let sharedCipher = PacketCipher()
+private let datagramBytesMax = 256
+private let flyingMax = 64

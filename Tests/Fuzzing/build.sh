@@ -1,0 +1,67 @@
+#!/bin/sh
+# Builds the fuzz targets with the pure modules they exercise, all instrumented by libFuzzer and
+# AddressSanitizer.
+#
+#   Tests/Fuzzing/build.sh [TARGET...]       without a name: all of Targets/
+#
+# SwiftPM links no libFuzzer target against modules that are not products, so the compiler is
+# called directly. Output goes to .build/fuzzing in the package (FUZZING_BUILD names another
+# folder); a module is compiled again only when a source of it or of an earlier module is newer.
+set -eu
+
+here=$(cd "$(dirname "$0")" && pwd)
+package=$(cd "$here/../.." && pwd)
+output=${FUZZING_BUILD:-$package/.build/fuzzing}
+mkdir -p "$output"
+
+# In the order of their dependencies.
+modules="PacketMemory Cryptography PacketFormats WireGuardProtocol WireGuardConfiguration"
+
+# Overflow and bounds checks stay on at -O; they are what the fuzzer looks for.
+flags="-O -g -use-ld=lld -swift-version 6 -package-name branchline -sanitize=fuzzer,address
+    -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault
+    -enable-upcoming-feature MemberImportVisibility -I $output -I $package/Sources/CSodium"
+libraries="-lsodium"
+if [ "$(uname -m)" = x86_64 ]; then
+    flags="$flags -I $package/Sources/CMultiBuffer"
+    libraries="$libraries -lIPSec_MB"
+fi
+
+newer() { # FILE SOURCE...: whether FILE is missing or a source is newer
+    target=$1
+    shift
+    [ -e "$target" ] || return 0
+    for source in "$@"; do [ "$source" -nt "$target" ] && return 0; done
+    return 1
+}
+
+objects=
+for module in $modules; do
+    object=$output/$module.o
+    # shellcheck disable=SC2086
+    if newer "$object" "$package/Sources/$module/"*.swift $objects "$here/build.sh"; then
+        echo "compiling $module" >&2
+        # shellcheck disable=SC2086
+        swiftc $flags -parse-as-library -wmo -module-name "$module" -emit-module \
+            -emit-module-path "$output/$module.swiftmodule" -emit-object -o "$object" \
+            "$package/Sources/$module/"*.swift
+    fi
+    objects="$objects $object"
+done
+
+if [ $# -eq 0 ]; then
+    for source in "$here/Targets/"*.swift; do
+        name=$(basename "$source" .swift)
+        [ "$name" = FuzzInput ] || set -- "$@" "$name"
+    done
+fi
+for name in "$@"; do
+    # shellcheck disable=SC2086
+    if newer "$output/$name" "$here/Targets/$name.swift" "$here/Targets/FuzzInput.swift" $objects
+    then
+        echo "linking $name" >&2
+        # shellcheck disable=SC2086
+        swiftc $flags -parse-as-library -wmo -module-name "$name" -o "$output/$name" \
+            "$here/Targets/FuzzInput.swift" "$here/Targets/$name.swift" $objects $libraries
+    fi
+done

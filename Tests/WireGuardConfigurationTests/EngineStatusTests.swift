@@ -1,0 +1,53 @@
+import Cryptography
+import Testing
+import WireGuardConfiguration
+
+/// Answers to `status=1`.
+@Suite struct EngineStatusTests {
+    @Test func statusSurvivesTheRoundTrip() throws {
+        let key = try #require(PublicKey(hex: Samples.peerHex[0]))
+        let status = EngineStatus(
+            version: "0.1.0", mtu: 1420, workerCount: 2,
+            cipher: "libipsec-mb 1.3.0 job API, AVX512",
+            offloads: ["TSO4", "USO6"], fallbacks: ["this kernel has no USO"], uptimeSeconds: .max,
+            drops: [
+                .init(reason: "replayed_counter", count: 7), .init(reason: "no_peer", count: 0),
+            ],
+            peers: [
+                .init(publicKey: key, receivedPackets: 99, lostPackets: 1), .init(publicKey: key),
+            ])
+        let text = UAPI.serialize(status)
+        #expect(text.hasSuffix("\nerrno=0\n\n"))
+        #expect(try EngineStatus(answer: Array(text.utf8)) == status)
+    }
+
+    @Test func lossIsAShareOfWhatWasSent() throws {
+        let key = try #require(PublicKey(hex: Samples.peerHex[0]))
+        typealias Health = EngineStatus.PeerHealth
+        #expect(Health(publicKey: key, receivedPackets: 99, lostPackets: 1).lossShare == 0.01)
+        #expect(Health(publicKey: key, receivedPackets: 0, lostPackets: 1).lossShare == 1)
+        #expect(Health(publicKey: key).lossShare == nil)
+        #expect(Health(publicKey: key, receivedPackets: .max, lostPackets: .max).lossShare == 0.5)
+    }
+
+    @Test func lineBreaksCannotForgeLines() throws {
+        let text = UAPI.serialize(EngineStatus(fallbacks: ["first\ncipher=none\r\nmtu=1"]))
+        let read = try EngineStatus(answer: Array(text.utf8))
+        #expect(read.fallbacks == ["first cipher=none mtu=1"])
+        #expect(read.cipher == "" && read.mtu == 0)
+    }
+
+    @Test(arguments: [
+        "", "errno=-71\n\n", "mtu=x\nerrno=0\n\n", "drop_x=-1\nerrno=0\n\n",
+        "public_key=x\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\nlost_packets=x\nerrno=0\n\n",
+    ])
+    func brokenAnswersAreRefused(_ answer: String) {
+        #expect(throws: UAPIError.self) { try EngineStatus(answer: Array(answer.utf8)) }
+    }
+
+    @Test func keysOfLaterVersionsArePassedOver() throws {
+        let text = "novelty=x\nmtu=1\npublic_key=\(Samples.peerHex[0])\nnovelty=x\nerrno=0\n\n"
+        #expect(try EngineStatus(answer: Array(text.utf8)).mtu == 1)
+    }
+}

@@ -1,0 +1,85 @@
+import Testing
+import WireGuardConfiguration
+
+/// Which operation is asked for, and where a request ends.
+@Suite struct UAPIRequestTests {
+    @Test func operationsAreTold() throws {
+        guard case .get = try UAPI.parse(request: UAPI.getRequest),
+            case .status = try UAPI.parse(request: UAPI.statusRequest),
+            case .set = try UAPI.parse(request: "set=1\n\n")
+        else {
+            Issue.record("an operation was taken for another")
+            return
+        }
+    }
+
+    @Test(arguments: ["", "\n\n", "get=2\n\n", "get\n\n", "GET=1\n\n", " get=1\n\n", "set=1\r\n\n"])
+    func otherOperationsAreRefused(_ request: String) {
+        let error = failure { () throws(UAPIError) in _ = try UAPI.parse(request: request) }
+        #expect(error?.kind == .protocolViolation)
+    }
+
+    @Test func nothingMayFollowGet() {
+        let error = failure { () throws(UAPIError) in _ = try UAPI.parse(request: "get=1\nx\n") }
+        #expect(error?.errorNumber == -22)
+    }
+
+    @Test func oversizedRequestsAreRefused() {
+        let bytes = [UInt8](repeating: 10, count: ConfigurationLimits.textBytesMax + 1)
+        let error = failure { () throws(UAPIError) in _ = try UAPI.parse(request: bytes) }
+        #expect(error?.kind == .protocolViolation)
+    }
+
+    @Test func theBufferCutsRequestsHoweverTheyArrive() throws {
+        let text = "get=1\n\nset=1\nlisten_port=1\n\nstatus=1\n\n"
+        for partSize in 1...text.utf8.count {
+            var buffer = UAPIRequestBuffer()
+            var requests: [String] = []
+            var rest = Array(text.utf8)[...]
+            while !rest.isEmpty {
+                buffer.append(rest.prefix(partSize))
+                rest = rest.dropFirst(partSize)
+                while let request = try buffer.next() {
+                    requests.append(String(decoding: request, as: UTF8.self))
+                }
+            }
+            #expect(requests == ["get=1\n\n", "set=1\nlisten_port=1\n\n", "status=1\n\n"])
+            #expect(buffer.isEmpty)
+        }
+    }
+
+    @Test(arguments: ["hello\n", "get=1\nx", "\n", "status=1\nx\n", "get=1\r\n"])
+    func theBufferRefusesNonsenseAtOnce(_ text: String) {
+        var buffer = UAPIRequestBuffer()
+        buffer.append(text.utf8)
+        #expect(throws: UAPIError.self) { try buffer.next() }
+    }
+
+    @Test func theBufferWaitsForTheRest() throws {
+        for text in ["", "g", "get=1", "get=1\n", "set=1\n", "set=1\nlisten", "status=1\n"] {
+            var buffer = UAPIRequestBuffer()
+            buffer.append(text.utf8)
+            #expect(try buffer.next() == nil)
+            #expect(buffer.isEmpty == text.isEmpty)
+        }
+    }
+
+    @Test func aLineOfASettingIsBoundedBeforeItsEndHasCome() throws {
+        var buffer = UAPIRequestBuffer()
+        buffer.append("set=1\nfwmark=1\n".utf8)
+        buffer.append([UInt8](repeating: 0x61, count: ConfigurationLimits.lineBytesMax))
+        #expect(try buffer.next() == nil)
+        buffer.append("a".utf8)
+        #expect(throws: UAPIError.self) { try buffer.next() }
+    }
+
+    @Test func theBufferIsBounded() {
+        var buffer = UAPIRequestBuffer()
+        buffer.append("set=1\n".utf8)
+        buffer.append([UInt8](repeating: 0x61, count: ConfigurationLimits.textBytesMax))
+        #expect(throws: UAPIError.self) { try buffer.next() }
+        var endless = UAPIRequestBuffer()
+        endless.append([UInt8](repeating: 0x61, count: ConfigurationLimits.lineBytesMax + 1))
+        #expect(throws: UAPIError.self) { try endless.next() }
+    }
+}
