@@ -183,6 +183,22 @@ int clinux_slice(int thread, uint64_t *slice_nanoseconds) {
     return status;
 }
 
+int clinux_allowed_processors(int *processors, int capacity) {
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return -errno;
+    int count = 0;
+    for (int processor = 0; processor < CPU_SETSIZE && count < capacity; processor++)
+        if (CPU_ISSET(processor, &allowed)) processors[count++] = processor;
+    return count;
+}
+
+int clinux_run_on(int processor) {
+    cpu_set_t wanted;
+    CPU_ZERO(&wanted);
+    CPU_SET(processor, &wanted);
+    return result(sched_setaffinity(0, sizeof wanted, &wanted));
+}
+
 // ---- Namespaces ----
 
 int clinux_enter_network_namespace(int descriptor) {

@@ -3,14 +3,15 @@ import Glibc
 public import PacketFormats
 public import PacketMemory
 
-/// Memory for one recvmmsg call, allocated once, and what the last call brought.
+/// Numbered places for received messages, allocated once, and what lies in them.
 ///
 /// A message is one datagram, or with UDP_GRO several of one sender, end to end: all of them
 /// ``segmentByteCount(_:)`` long but the last, which may be shorter. Such datagrams share the
 /// arrival time of the first and the traffic class of all. They need not be of the same message
 /// type: a handshake message that follows transport data may be the shorter last one.
 ///
-/// One thread uses a batch. Accessors trap for an index outside `0..<count`.
+/// One thread uses a batch. Accessors take the number of a place that a message was received into,
+/// and trap outside of `0..<messageCapacity`.
 @safe
 public final class ReceiveBatch {
     public let messageCapacity: Int
@@ -19,21 +20,11 @@ public final class ReceiveBatch {
 
     @usableFromInline let arena: ByteArena
     @usableFromInline let stride: Int
-    @usableFromInline let state: UnsafeMutablePointer<State>
     @usableFromInline let arrivals: UnsafeMutablePointer<Arrival>
     @usableFromInline let names: UnsafeMutablePointer<SocketName>
     let headers: UnsafeMutablePointer<clinux_message>
     private let vectors: UnsafeMutablePointer<iovec>
     private let controls: UnsafeMutableRawPointer
-
-    /// What changes, kept out of the class so that writing it costs no exclusivity check.
-    @frozen
-    @usableFromInline
-    struct State {
-        @usableFromInline var count = 0
-        /// Headers that the kernel has written to since they were last reset.
-        @usableFromInline var usedCount: Int
-    }
 
     /// What the control messages of one message said.
     @frozen
@@ -48,7 +39,7 @@ public final class ReceiveBatch {
     }
 
     /// - Parameters:
-    ///   - messageCapacity: Most messages that one call brings.
+    ///   - messageCapacity: Places, and so the most messages that one call brings.
     ///   - bytesPerMessage: A UDP payload or a GRO train is at most 65,535 bytes. Pages become
     ///     resident only as messages reach them.
     public init(messageCapacity: Int, bytesPerMessage: Int = 65_536) {
@@ -59,35 +50,31 @@ public final class ReceiveBatch {
         // 4 KiB would all compete for the same cache sets.
         stride = ((bytesPerMessage + Self.tailroomByteCount + 63) & ~63) | 64
         arena = ByteArena(count: stride * messageCapacity)
-        unsafe state = .allocate(capacity: 1)
         unsafe arrivals = .allocate(capacity: messageCapacity)
         unsafe names = .allocate(capacity: messageCapacity)
         unsafe headers = .allocate(capacity: messageCapacity)
         unsafe vectors = .allocate(capacity: messageCapacity)
         unsafe controls = .allocate(
             byteCount: messageCapacity * ControlMessages.receivedByteCountMax, alignment: 64)
-        unsafe state.initialize(to: State(usedCount: messageCapacity))
         unsafe arrivals.initialize(repeating: Arrival(), count: messageCapacity)
         unsafe UnsafeMutableRawPointer(names).initializeMemory(
             as: UInt8.self, repeating: 0,
             count: messageCapacity * MemoryLayout<SocketName>.stride)
         unsafe headers.initialize(repeating: clinux_message(), count: messageCapacity)
         unsafe vectors.initialize(repeating: iovec(), count: messageCapacity)
-        for index in 0..<messageCapacity { connect(index) }
+        for index in 0..<messageCapacity {
+            connect(index)
+            renew(index)
+        }
     }
 
     deinit {
-        unsafe state.deallocate()
         unsafe arrivals.deallocate()
         unsafe names.deallocate()
         unsafe headers.deallocate()
         unsafe vectors.deallocate()
         unsafe controls.deallocate()
     }
-
-    /// Number of messages that the last call brought.
-    @inlinable @inline(__always)
-    public var count: Int { unsafe state.pointee.count }
 
     /// Exactly the received bytes; the ``tailroomByteCount`` bytes behind them are writable.
     @inlinable @inline(__always)
@@ -127,13 +114,13 @@ public final class ReceiveBatch {
 
     @inlinable @inline(__always)
     func arrival(_ index: Int) -> Arrival {
-        precondition(index >= 0 && index < count, "no such message")
+        precondition(index >= 0 && index < messageCapacity, "no such message")
         return unsafe arrivals[index]
     }
 
     @inlinable @inline(__always)
     func name(_ index: Int) -> SocketName {
-        precondition(index >= 0 && index < count, "no such message")
+        precondition(index >= 0 && index < messageCapacity, "no such message")
         return unsafe names[index]
     }
 
@@ -158,22 +145,15 @@ extension ReceiveBatch {
     }
 
     /// Gives the kernel back the lengths that it overwrites with every message.
-    func prepare() {
-        let used = unsafe state.pointee.usedCount
-        for index in 0..<used {
-            unsafe headers[index].header.msg_namelen = socklen_t(MemoryLayout<SocketName>.size)
-            unsafe headers[index].header.msg_controllen = ControlMessages.receivedByteCountMax
-            unsafe headers[index].header.msg_flags = 0
-        }
-        unsafe state.pointee.usedCount = 0
-        unsafe state.pointee.count = 0
+    private func renew(_ index: Int) {
+        unsafe headers[index].header.msg_namelen = socklen_t(MemoryLayout<SocketName>.size)
+        unsafe headers[index].header.msg_controllen = ControlMessages.receivedByteCountMax
+        unsafe headers[index].header.msg_flags = 0
     }
 
-    /// Takes over what the kernel has written to the first `count` headers.
-    func finish(count: Int) {
-        unsafe state.pointee.count = count
-        unsafe state.pointee.usedCount = count
-        for index in 0..<count {
+    /// Takes over what the kernel has written to `count` headers from `first` on.
+    func finish(first: Int, count: Int) {
+        for index in first..<first &+ count {
             let header = unsafe headers + index
             var arrival = Arrival()
             arrival.byteCount = unsafe Int(header.pointee.count)
@@ -185,6 +165,7 @@ extension ReceiveBatch {
                     header.pointee.header.msg_controllen, ControlMessages.receivedByteCountMax),
                 into: &arrival)
             unsafe arrivals[index] = arrival
+            renew(index)
         }
     }
 }

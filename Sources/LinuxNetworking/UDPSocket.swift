@@ -17,18 +17,21 @@ public final class UDPSocket: Sendable {
         self.family = family
     }
 
-    /// Receives what is there, without waiting, in place of what the batch held.
+    /// Receives what is there, without waiting, in place of what the batch held there.
     ///
-    /// - Parameter limit: Most messages to take, at most the batch's capacity.
+    /// - Parameters:
+    ///   - first: Place of the first message; the others take those that follow.
+    ///   - limit: Most messages to take, at most the places from `first` on.
     /// - Returns: Number of messages, or -errno: -EAGAIN when there are none. recvmmsg
-    public func receive(_ batch: ReceiveBatch, limit: Int) -> Int {
-        batch.prepare()
-        let limit = UInt32(clamping: min(limit, batch.messageCapacity))
+    public func receive(_ batch: ReceiveBatch, at first: Int = 0, limit: Int) -> Int {
+        precondition(first >= 0 && first < batch.messageCapacity, "no such place")
+        let limit = UInt32(clamping: min(limit, batch.messageCapacity &- first))
         var count = -Int(EINTR)
         while count == -Int(EINTR) {
-            count = Int(unsafe clinux_recvmmsg(descriptor.rawValue, batch.headers, limit))
+            count = Int(
+                unsafe clinux_recvmmsg(descriptor.rawValue, batch.headers + first, limit))
         }
-        if count > 0 { batch.finish(count: count) }
+        if count > 0 { batch.finish(first: first, count: count) }
         return count
     }
 

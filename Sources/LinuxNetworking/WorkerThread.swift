@@ -16,17 +16,19 @@ public final class WorkerThread: Sendable {
         let name: String
         let niceness: Int32
         let sliceNanoseconds: UInt64
-        let body: @Sendable () -> Void
+        let processor: Int?
+        let body: @Sendable (ProcessorPlacement?) -> Void
         let fallbacks = Mutex<[String]>([])
         let ready: EventDescriptor
 
         init(
-            _ name: String, _ niceness: Int32, _ sliceNanoseconds: UInt64,
-            _ body: @escaping @Sendable () -> Void
+            _ name: String, _ niceness: Int32, _ sliceNanoseconds: UInt64, _ processor: Int?,
+            _ body: @escaping @Sendable (ProcessorPlacement?) -> Void
         ) throws(Errno) {
             self.name = name
             self.niceness = niceness
             self.sliceNanoseconds = sliceNanoseconds
+            self.processor = processor
             self.body = body
             ready = try EventDescriptor()
         }
@@ -39,14 +41,18 @@ public final class WorkerThread: Sendable {
     ///   - niceness: -20 (first) ... 19 (last), for this thread only. Below 0 needs CAP_SYS_NICE.
     ///   - sliceNanoseconds: Time slice, 0 for the kernel's own. A short one lets the thread run
     ///     sooner after it wakes. Takes effect from Linux 6.12, as 0.1 to 100 ms.
-    ///   - body: Runs on the thread.
+    ///   - processor: Which of the allowed processors to stay on, counted from 0, round and round;
+    ///     `nil` leaves that to the kernel.
+    ///   - body: Runs on the thread, and is given the placement that it has to review.
     /// - Throws: What pthread_create says; scheduling that was refused is no error but listed in
-    ///   ``schedulingFallbacks``. pthread_create, setpriority, sched_setattr
+    ///   ``schedulingFallbacks``. pthread_create, setpriority, sched_setattr,
+    ///   sched_setaffinity
     public static func start(
-        name: String, niceness: Int = 0, sliceNanoseconds: UInt64 = 0,
-        body: @escaping @Sendable () -> Void
+        name: String, niceness: Int = 0, sliceNanoseconds: UInt64 = 0, processor: Int? = nil,
+        body: @escaping @Sendable (ProcessorPlacement?) -> Void
     ) throws(Errno) -> WorkerThread {
-        let shared = try Shared(name, Int32(clamping: niceness), sliceNanoseconds, body)
+        let shared = try Shared(
+            name, Int32(clamping: niceness), sliceNanoseconds, processor, body)
         // The new thread takes this reference over.
         let argument = unsafe Unmanaged.passRetained(shared)
         var thread = pthread_t()
@@ -98,10 +104,18 @@ public final class WorkerThread: Sendable {
         if shared.sliceNanoseconds != 0 {
             if let reason = setSlice(of: thread, shared) { fallbacks.append(reason) }
         }
+        var placement: ProcessorPlacement?
+        if let processor = shared.processor {
+            do {
+                placement = try ProcessorPlacement(processor)
+            } catch {
+                fallbacks.append("thread \(shared.name): no processor of its own: \(error)")
+            }
+        }
         let reported = fallbacks
         shared.fallbacks.withLock { $0 = reported }
         shared.ready.signal()
-        shared.body()
+        shared.body(placement)
     }
 
     /// Sets the slice and reads it back: kernels before 6.12 accept and ignore it.

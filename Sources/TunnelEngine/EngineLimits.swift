@@ -39,9 +39,10 @@ public enum EngineLimits {
 
     /// Encrypted bytes that one pass builds before it hands them to the kernel.
     static let transmitBufferBytes = 1 << 19
-    /// Plain bytes that one pass takes out of the scheduler: bounds how long received datagrams
-    /// wait for the worker, at about 100 microseconds of work.
-    static let bulkBytesPerPass = 1 << 17
+    /// Bytes beyond which a pass takes no more bulk, counted each way: one full TSO frame or GRO
+    /// train is a pass. Bounds how long a small packet waits for the worker, at about 50
+    /// microseconds each way.
+    static let bulkBytesPerPass = 1 << 15
     /// Datagrams of one UDP_SEGMENT send: what every kernel with UDP_SEGMENT takes. Newer ones take
     /// 128, and are asked.
     static let datagramsPerSend = 64
@@ -58,12 +59,17 @@ public enum EngineLimits {
 
     // MARK: Receiving
 
-    /// Messages of one recvmmsg call when they are large.
-    static let largeMessagesPerPass = 4
-    /// Messages of one recvmmsg call when they are small: allocated, not always used.
-    static let messagesPerPass = 32
-    /// Above this average size a message counts as large.
-    static let largeMessageBytes = 4_096
+    /// Messages taken out of the socket and not yet delivered. Allocated, not always used; bulk
+    /// that finds no place waits in the socket, and small messages behind it.
+    static let messagesHeld = 32
+    /// Messages of one recvmmsg call.
+    static let messagesPerReceive = 16
+    /// A message of at most this many bytes is not bulk: delivering it takes a few microseconds.
+    static let smallMessageBytes = 4_096
+    /// Opened packets that may wait for their delivery.
+    static let packetsHeld = messagesHeld * 64
+    /// Counters of waiting packets, by the hash of their flow.
+    static let waitingFlows = 1_024
     /// One received message: a GRO run of datagrams.
     static let messageBytes = (packetBytesMax + 63) & ~63
     /// Inner packets gathered before they are written to the TUN device.

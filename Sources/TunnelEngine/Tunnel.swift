@@ -180,14 +180,14 @@ public final class Tunnel {
         let loop = try Worker.makeLoop(link, tun.queues[index])
         return try WorkerThread.start(
             name: "worker-\(index)", niceness: options.workerNiceness,
-            sliceNanoseconds: options.workerSliceNanoseconds
-        ) {
+            sliceNanoseconds: options.workerSliceNanoseconds, processor: index
+        ) { placement in
             var worker = Worker(
                 index: index, link: link, inbox: inbox, tun: tun.queues[index],
                 offloads: tun.offloads, hasVirtioHeader: tun.hasVirtioHeader,
                 cipher: PacketCipher(implementation), mtu: mtu,
                 routes: RoutingTable(AllowedIPs()), receiveQueue: controller, loop: loop)
-            worker.work()
+            worker.work(at: placement)
         }
     }
 

@@ -6,56 +6,80 @@ import PacketMemory
 import WireGuardProtocol
 
 extension Worker {
-    /// Receives a batch of messages and delivers what they carry to the TUN device.
+    /// Empties the socket, delivers all that is small to the TUN device, then one piece of bulk.
     ///
-    /// - Returns: `true` if there was a message.
+    /// - Returns: `true` if there was a message or bulk that waits.
     mutating func receive() -> Bool {
-        guard let socket else { return false }
-        let messageCount = socket.receive(receives, limit: receiveLimit)
-        guard messageCount > 0 else { return false }
+        if let socket {
+            count(
+                .socketReceives,
+                received.fill(from: socket, limit: EngineLimits.messagesPerReceive))
+        }
+        guard !received.isEmpty else { return false }
         now = Clock.monotonicNanoseconds()
         // A session must be known before its first datagram is looked up: see WorkerLink.post.
         applyCommands()
-        let arrivalNow = Clock.realtimeNanoseconds()
-        var byteCount = 0
-        for index in 0..<messageCount {
-            byteCount += receives.region(index).count
-            receiveMessage(index, arrivalNow)
-        }
-        deliver()
-        count(.socketReceives, messageCount)
-        receiveLimit =
-            byteCount / messageCount > EngineLimits.largeMessageBytes
-            ? EngineLimits.largeMessagesPerPass : EngineLimits.messagesPerPass
+        receiveSmall()
+        receiveBulk()
         return true
     }
 
+    /// Opens all small messages; the bulk that arrived before them goes to the backlog.
+    private mutating func receiveSmall() {
+        while received.hasSmall, let message = received.nextUnopened() {
+            receiveMessage(message, isLast: false)
+        }
+        deliver()
+    }
+
+    /// Delivers bulk, message by message and in the order of arrival, until that was enough for one
+    /// pass.
+    private mutating func receiveBulk() {
+        var budget = EngineLimits.bulkBytesPerPass
+        while budget > 0 {
+            if let message = received.nextMessage {
+                noteSojourn(message)
+                while received.nextMessage == message, let packet = received.next() {
+                    deliverBulk(packet)
+                }
+                budget -= received.batch.region(received.index(of: message)).count
+            } else if let message = received.nextUnopened() {
+                noteSojourn(message)
+                receiveMessage(message, isLast: true)
+                budget -= received.batch.region(received.index(of: message)).count
+            } else {
+                break
+            }
+        }
+        deliver()
+    }
+
     /// Takes one message apart: a datagram, or a run of equal ones that the kernel coalesced.
-    private mutating func receiveMessage(_ index: Int, _ arrivalNow: UInt64) {
-        guard !receives.isTruncated(index) else { return count(.datagramTruncated) }
-        let message = receives.region(index)
-        let segmentBytes = receives.segmentByteCount(index)
-        noteSojourn(receives.arrivalNanoseconds(index), arrivalNow)
-        var context = MessageContext(index: index, outerECN: receives.outerECN(index))
-        guard segmentBytes > 0 && segmentBytes < message.count else {
+    ///
+    /// - Parameter isLast: Nothing behind it may pass.
+    private mutating func receiveMessage(_ number: Int, isLast: Bool) {
+        let (batch, index) = (received.batch, received.index(of: number))
+        guard !batch.isTruncated(index) else { return count(.datagramTruncated) }
+        let bytes = batch.region(index)
+        let segmentBytes = batch.segmentByteCount(index)
+        var context = MessageContext(
+            number: number, index: index, outerECN: batch.outerECN(index),
+            isBulk: !received.isSmall(number), isLast: isLast)
+        guard segmentBytes > 0 && segmentBytes < bytes.count else {
             count(.datagramsReceived)
-            receiveDatagram(message, &context)
+            receiveDatagram(bytes, &context)
             return noteReceived(&context)
         }
-        let datagramCount = (message.count + segmentBytes - 1) / segmentBytes
+        let datagramCount = (bytes.count + segmentBytes - 1) / segmentBytes
         count(.datagramsReceived, datagramCount)
-        context.isBulk = datagramCount >= Self.bulkDatagramCount
         var offset = 0
-        while offset < message.count {
-            let byteCount = min(segmentBytes, message.count - offset)
-            receiveDatagram(message.region(at: offset, count: byteCount), &context)
+        while offset < bytes.count {
+            let byteCount = min(segmentBytes, bytes.count - offset)
+            receiveDatagram(bytes.region(at: offset, count: byteCount), &context)
             offset += byteCount
         }
         noteReceived(&context)
     }
-
-    /// A message of at least this many datagrams is bulk: only it is asked to slow down.
-    private static var bulkDatagramCount: Int { 8 }
 
     /// Steps: find the session, decrypt, replay check, source check, then timers and endpoint, ECN,
     /// coalesce.
@@ -110,44 +134,53 @@ extension Worker {
         guard !context.isPlaceKnown else { return }
         context.isPlaceKnown = true
         guard peers.contains(session.peer) else { return }
-        if let known = peers[session.peer].destination, known.matches(receives, context.index) {
-            return
-        }
+        let (batch, index) = (received.batch, context.index)
+        if let known = peers[session.peer].destination, known.matches(batch, index) { return }
         // The peer has moved here once the control thread knows, too; until then its next datagram
         // says so again.
         let isKnown = post(
-            .roamed(
-                session.peer, receives.source(context.index),
-                receives.localAddress(context.index)))
+            .roamed(session.peer, batch.source(index), batch.localAddress(index)))
         guard isKnown else { return }
-        peers[session.peer].destination = Destination(
-            replyingTo: receives, message: context.index)
+        peers[session.peer].destination = Destination(replyingTo: batch, message: index)
     }
 
     private mutating func receivePacket(
         _ packet: IPPacket, _ context: inout MessageContext
     ) {
-        if context.outerECN != .notECT || owesSignal {
-            guard applyECN(packet, &context) else { return }
+        if context.outerECN != .notECT {
+            switch ECN.decapsulate(inner: packet.ecn, outer: context.outerECN) {
+            case .keep: break
+            case .set(let ecn): packet.ecn = ecn
+            case .drop: return count(.ecnDrop)
+            }
         }
-        if !coalescer.add(packet.region) {
+        if context.isLast { return deliverBulk(packet.region) }
+        guard context.isBulk || !received.backlogIsEmpty else { return coalesce(packet.region) }
+        let flow = flowHash(of: packet.region, seed: flowSeed)
+        guard context.isBulk || received.mustWait(flow: flow) else {
+            return coalesce(packet.region)
+        }
+        while received.backlogIsFull, let oldest = received.next() { deliverBulk(oldest) }
+        received.append(packet.region, of: context.number, flow: flow)
+    }
+
+    private mutating func deliverBulk(_ packet: ByteRegion) {
+        if !owesSignal || bearsSignal(packet) { coalesce(packet) }
+    }
+
+    private mutating func coalesce(_ packet: ByteRegion) {
+        if !coalescer.add(packet) {
             deliver()
-            _ = coalescer.add(packet.region)
+            _ = coalescer.add(packet)
         }
     }
 
-    /// RFC 6040 decapsulation, then the receive queue's own signal.
+    /// Lets a packet bear the receive queue's signal to slow down, if it is large enough:
+    /// acknowledgements and token events never do.
     ///
-    /// - Returns: `false` if the packet was dropped.
-    private mutating func applyECN(_ packet: IPPacket, _ context: inout MessageContext) -> Bool {
-        switch ECN.decapsulate(inner: packet.ecn, outer: context.outerECN) {
-        case .keep: break
-        case .set(let ecn): packet.ecn = ecn
-        case .drop:
-            count(.ecnDrop)
-            return false
-        }
-        guard owesSignal && context.isBulk && packet.totalCount >= Self.signalPacketBytes else {
+    /// - Returns: `false` if the packet was dropped to say so.
+    private mutating func bearsSignal(_ region: ByteRegion) -> Bool {
+        guard region.count >= Self.signalPacketBytes, let packet = IPPacket(region) else {
             return true
         }
         owesSignal = false
@@ -159,16 +192,18 @@ extension Worker {
         return true
     }
 
-    /// Acknowledgements and token events are smaller: they never bear the signal.
     private static var signalPacketBytes: Int { 512 }
 
-    private mutating func noteSojourn(_ arrival: UInt64, _ arrivalNow: UInt64) {
+    /// Tells the controller how long a message has waited for its delivery.
+    private mutating func noteSojourn(_ message: Int) {
+        let arrival = received.batch.arrivalNanoseconds(received.index(of: message))
         guard arrival != 0 else { return }
+        let arrivalNow = Clock.realtimeNanoseconds()
         let sojourn = arrivalNow > arrival ? arrivalNow - arrival : 0
         if receiveQueue.left(sojournNanoseconds: sojourn, now: now) {
             owesSignal = true
         } else if sojourn < receiveQueue.targetNanoseconds {
-            // Found no bulk to bear it while the queue stood: the next bulk is not to blame.
+            // Found no packet to bear it while the queue stood: the next one is not to blame.
             owesSignal = false
         }
     }
@@ -195,7 +230,8 @@ extension Worker {
             guard strayBudget.take(now: now) else { return count(.inboxFull) }
             post(
                 .handshakeMessage(
-                    datagram.bytes, receives.source(index), receives.localAddress(index)))
+                    datagram.bytes, received.batch.source(index),
+                    received.batch.localAddress(index)))
         case .invalid(.unknownType): count(DropReason.unknownType)
         case .invalid(.tooShort), .invalid(.wrongLength): count(DropReason.wrongLength)
         }
@@ -221,10 +257,13 @@ extension Worker {
 
 /// What the datagrams of one received message have in common.
 struct MessageContext {
+    let number: Int
     /// Place in the batch.
     let index: Int
     let outerECN: ECN
-    var isBulk = false
+    let isBulk: Bool
+    /// It is delivered at once: nothing that arrived later may pass it.
+    let isLast: Bool
     var session: Session?
     /// Authenticated bytes under `session`.
     var byteCount = 0
@@ -232,9 +271,12 @@ struct MessageContext {
     /// The endpoint was compared with the peer's.
     var isPlaceKnown = false
 
-    init(index: Int, outerECN: ECN) {
+    init(number: Int, index: Int, outerECN: ECN, isBulk: Bool, isLast: Bool) {
+        self.number = number
         self.index = index
         self.outerECN = outerECN
+        self.isBulk = isBulk
+        self.isLast = isLast
     }
 
     mutating func forgetSession() {

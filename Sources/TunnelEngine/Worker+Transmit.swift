@@ -14,8 +14,15 @@ extension Worker {
         guard flushSends() else { return false }
         var budget = EngineLimits.bulkBytesPerPass
         var didWork = false
+        var holdsSparse = false
         while budget > 0, let next = queues.dequeue(now: now) {
             didWork = true
+            if holdsSparse && !next.isSparse {
+                // What is sparse does not wait until bulk has been encrypted.
+                closeRun()
+                _ = flushSends()
+            }
+            holdsSparse = next.isSparse
             budget -= frames.frame(next.slot).count
             transmitFrame(next.slot)
             if run.end > EngineLimits.transmitBufferBytes - Self.frameWireBytesMax

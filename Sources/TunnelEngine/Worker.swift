@@ -60,10 +60,7 @@ struct Worker: ~Copyable {
     let icmpPacket = ByteArena(count: EngineLimits.smallSlotBytes)
 
     // From the socket to TUN.
-    let receives = ReceiveBatch(
-        messageCapacity: EngineLimits.messagesPerPass,
-        bytesPerMessage: EngineLimits.messageBytes)
-    var receiveLimit = EngineLimits.largeMessagesPerPass
+    var received = ReceiveQueue()
     var coalescer: Coalescer
     var receiveQueue: SojournController
     /// Handshake messages that may be passed on to the control thread.
@@ -106,13 +103,16 @@ struct Worker: ~Copyable {
     }
 
     /// Works until told to stop.
-    mutating func work() {
+    ///
+    /// - Parameter placement: Of the calling thread, where it has one.
+    mutating func work(at placement: ProcessorPlacement?) {
         while !isStopping {
             let applied = applyCommands()
             let received = receive()
             let admitted = admitFrames()
             let transmitted = transmit()
             if !applied && !received && !admitted && !transmitted { sleep() }
+            placement?.review(now: now)
         }
     }
 

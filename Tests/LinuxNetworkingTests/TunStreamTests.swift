@@ -15,11 +15,11 @@ struct TunStreamTests {
         let near = try Side("10.9.0.1")
         let far = try Side("10.9.0.2")
         let pump = Pump(near.tun, far.tun)
-        let copying = try WorkerThread.start(name: "pump") { pump.run() }
+        let copying = try WorkerThread.start(name: "pump") { _ in pump.run() }
         let payload = pattern(4 << 20)
         let listening = Atomic<Bool>(false)
         let failure = Failure()
-        let server = try WorkerThread.start(name: "server") {
+        let server = try WorkerThread.start(name: "server") { _ in
             do {
                 try far.enter()
                 let received = try acceptAll { listening.store(true, ordering: .releasing) }
@@ -27,7 +27,7 @@ struct TunStreamTests {
             } catch { failure.note(error) }
             listening.store(true, ordering: .releasing)
         }
-        let client = try WorkerThread.start(name: "client") {
+        let client = try WorkerThread.start(name: "client") { _ in
             do {
                 try near.enter()
                 while !listening.load(ordering: .acquiring) { usleep(1_000) }

@@ -15,7 +15,7 @@ struct UnixSocketTests {
         let server = UnixSocket(adopting: try #require(listener.accept()))
         #expect(try server.receive(byteCountMax: 100) == Array("get=1\n\n".utf8))
         let answer = pattern(100_000)
-        let sending = try WorkerThread.start(name: "server") {
+        let sending = try WorkerThread.start(name: "server") { _ in
             try? server.send(answer)
             server.close()
         }

@@ -8,7 +8,7 @@ import Testing
 struct WorkerThreadTests {
     @Test func bodyRunsOnceOnANamedThreadBeforeJoinReturns() throws {
         let names = Mutex<[String]>([])
-        let thread = try WorkerThread.start(name: "a-name-beyond-fifteen-bytes") {
+        let thread = try WorkerThread.start(name: "a-name-beyond-fifteen-bytes") { _ in
             var buffer = [CChar](repeating: 0, count: 16)
             pthread_getname(&buffer)
             let name = String(decoding: buffer.prefix { $0 != 0 }.map(UInt8.init), as: UTF8.self)
@@ -21,14 +21,14 @@ struct WorkerThreadTests {
     }
 
     @Test func threadsOfOtherNamesInUTF8AreCutAtACharacter() throws {
-        try WorkerThread.start(name: "ääääääääää") {}.join()
+        try WorkerThread.start(name: "ääääääääää") { _ in }.join()
     }
 
     @Test(.enabled(if: isRoot, "needs root"), arguments: [-5, 10])
     func nicenessHoldsForTheThreadAlone(_ niceness: Int) throws {
         let own = ownNiceness()
         let seen = Mutex<Int32>(99)
-        let thread = try WorkerThread.start(name: "nice", niceness: niceness) {
+        let thread = try WorkerThread.start(name: "nice", niceness: niceness) { _ in
             let value = ownNiceness()
             seen.withLock { $0 = value }
         }
@@ -43,7 +43,7 @@ struct WorkerThreadTests {
         let seen = Mutex<(slice: UInt64, niceness: Int32)>((0, 99))
         let thread = try WorkerThread.start(
             name: "slice", niceness: -3, sliceNanoseconds: 200_000
-        ) {
+        ) { _ in
             var slice: UInt64 = 0
             clinux_slice(0, &slice)
             let result = (slice, ownNiceness())
@@ -57,6 +57,24 @@ struct WorkerThreadTests {
             #expect(thread.schedulingFallbacks.count == 1)
             #expect(thread.schedulingFallbacks[0].contains("time slice"))
         }
+    }
+
+    @Test func threadStaysOnItsProcessorAndIsNotMovedWithoutNeed() throws {
+        let seen = Mutex<[Int32]>([])
+        let moves = Mutex<Int?>(nil)
+        let thread = try WorkerThread.start(name: "placed", processor: 7) { placement in
+            var processors = [Int32](repeating: 0, count: 1_024)
+            let count = clinux_allowed_processors(&processors, Int32(processors.count))
+            let found = Array(processors.prefix(Int(count)))
+            seen.withLock { $0 = found }
+            placement?.review(now: Clock.monotonicNanoseconds())
+            let moveCount = placement?.moveCount
+            moves.withLock { $0 = moveCount }
+        }
+        thread.join()
+        #expect(thread.schedulingFallbacks == [])
+        #expect(seen.withLock { $0.count } == 1)
+        #expect(moves.withLock { $0 } == 0)
     }
 
     /// The calling thread's name. pthread_getname_np, read from proc.

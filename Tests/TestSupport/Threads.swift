@@ -23,7 +23,7 @@ package func inNewNamespace(
 /// Runs `body` on a thread of its own and throws what it throws.
 package func onOwnThread(_ body: @escaping @Sendable () throws -> Void) throws {
     let failure = Failure()
-    let thread = try WorkerThread.start(name: "test") {
+    let thread = try WorkerThread.start(name: "test") { _ in
         do { try body() } catch { failure.note(error) }
     }
     thread.join()

@@ -37,7 +37,7 @@ import WireGuardProtocol
         let posterCount = 3, batchCount = 400
         let finished = Atomic<Int>(0)
         let posters = try (0..<posterCount).map { poster in
-            try WorkerThread.start(name: "poster") {
+            try WorkerThread.start(name: "poster") { _ in
                 for batch in 0..<batchCount {
                     let first = poster * 1_000_000 + batch * 2
                     link.post([.setMTU(first), .setMTU(first + 1)])

@@ -115,6 +115,11 @@ int clinux_set_niceness(int thread, int niceness);
 int clinux_set_slice(int thread, int niceness, uint64_t slice_nanoseconds);
 /// sched_getattr's sched_runtime: the slice, 0 where the kernel has none. 0 or -errno.
 int clinux_slice(int thread, uint64_t *slice_nanoseconds);
+/// sched_getaffinity: numbers of the processors that the calling thread may run on, ascending.
+/// Returns how many there are, at most `capacity`, or -errno.
+int clinux_allowed_processors(int *processors, int capacity);
+/// sched_setaffinity: keeps the calling thread on one processor. 0 or -errno.
+int clinux_run_on(int processor);
 
 /// Namespaces: setns and unshare with CLONE_NEWNET. Return 0 or -errno.
 int clinux_enter_network_namespace(int descriptor);
