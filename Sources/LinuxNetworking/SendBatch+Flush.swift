@@ -20,8 +20,7 @@ extension SendBatch {
             } else if status == -Int(EAGAIN) {
                 return sent > 0 ? sent : status
             } else if status != -Int(EINTR) && !recover(first, Int32(-status)) {
-                note(SendIncident(
-                    message: first, errno: Int32(-status), isSentWithoutSource: false))
+                note(first, Int32(-status), isSentWithoutSource: false)
                 unsafe state.pointee.first = first &+ 1
             }
         }
@@ -59,7 +58,7 @@ extension SendBatch {
             return true
         }
         if entry.hasSource && UDPSocket.isSourceFault(error) {
-            note(SendIncident(message: index, errno: error, isSentWithoutSource: true))
+            note(index, error, isSentWithoutSource: true)
             unsafe entries[index].hasSource = false
             let count = unsafe ControlMessages.write(
                 into: controls + index &* ControlMessages.sentByteCountMax, name: names[index],
@@ -102,7 +101,13 @@ extension SendBatch {
     }
 
     /// Lists an incident; a later one of the same message replaces the earlier.
-    private func note(_ incident: SendIncident) {
+    private func note(_ message: Int, _ error: Int32, isSentWithoutSource: Bool) {
+        let segment = Int(unsafe entries[message].segmentByteCount)
+        let byteCount = unsafe regions[message].count
+        let incident = SendIncident(
+            message: message,
+            datagramCount: segment > 0 ? (byteCount &+ segment &- 1) / segment : 1,
+            errno: error, isSentWithoutSource: isSentWithoutSource)
         var index = unsafe state.pointee.incidentCount
         if index > 0, unsafe incidents[index &- 1].message == incident.message { index &-= 1 }
         if index >= capacity { return }

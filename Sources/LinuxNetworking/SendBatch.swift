@@ -156,6 +156,8 @@ public final class SendBatch {
 public struct SendIncident: Sendable {
     /// Position among the messages appended since the batch was last empty.
     public let message: Int
+    /// Datagrams of the message that were still to be sent.
+    public let datagramCount: Int
     public let errno: Int32
     /// Whether the message left after all, without the source address that the kernel refused: the
     /// destination should forget its source.

@@ -24,6 +24,9 @@ public struct TunQueue: Sendable {
         return count < 0 ? -Int(errno) : count
     }
 
+    /// Whether the result of a read or write says that the interface was deleted.
+    public static func isDeviceGone(_ result: Int) -> Bool { result == -Int(EBADFD) }
+
     /// Reads one frame. read
     public func read(_ region: ByteRegion) -> Int {
         let count = unsafe Glibc.read(fileDescriptor, region.unsafeStart, region.count)

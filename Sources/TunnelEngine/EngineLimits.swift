@@ -1,4 +1,5 @@
 import PacketFormats
+import WireGuardProtocol
 
 /// Sizes and budgets of the data plane. Protocol constants live in `WireGuardProtocol`.
 public enum EngineLimits {
@@ -84,6 +85,15 @@ public enum EngineLimits {
     static let strayHandshakesBurst = 64.0
 
     // MARK: Control
+
+    /// Removed peers that workers may still have to forget: fewer than there are numbers that rest
+    /// before they are given to another peer.
+    static let removedPeersUnposted = ImplementationLimits.restingPeerIDCount / 2
+    /// Moves of peers that a worker reports per second, and in one burst.
+    static let roamingPerSecond = 200.0
+    static let roamingBurst = 64.0
+    /// How often a device that was moved to another network namespace is looked at, in nanoseconds.
+    static let foreignLinkNanoseconds: UInt64 = 1_000_000_000
 
     /// Longest time that a sleeping worker keeps what a posted command took away, in nanoseconds.
     static let bellNanoseconds: UInt64 = 50_000_000

@@ -49,16 +49,19 @@ extension Tunnel {
     }
 
     private func finishChanges() {
-        if settings.routesChanged {
-            settings.routesChanged = false
-            // Routes first: no worker may look a peer up after it has forgotten it.
-            postToAll(
-                [.route(RoutingTable(settings.allowedIPs))]
-                    + settings.removedPeers.map { .removePeer($0) })
-            settings.removedPeers = []
-        }
+        if settings.routesChanged { postRoutes() }
         postCommands()
         performActions()
+    }
+
+    /// Tells the workers who gets which packets, and whom to forget.
+    private func postRoutes() {
+        settings.routesChanged = false
+        // Routes first: no worker may look a peer up after it has forgotten it.
+        postToAll(
+            [.route(RoutingTable(settings.allowedIPs))]
+                + settings.removedPeers.map { .removePeer($0) })
+        settings.removedPeers = []
     }
 
     private func setFirewallMark(_ mark: UInt32) throws(UAPIError) {
@@ -111,32 +114,31 @@ extension Tunnel {
             }
             settings.routesChanged = true
         }
-        if let activity = device.activity(id), known == nil {
-            // Workers learn of the peer before the first route that names it.
-            for index in workers.indices {
-                pendingCommands[index].insert(.addPeer(id, activity), at: 0)
-            }
-        }
         performActions()
     }
 
     private func add(_ publicKey: PublicKey, _ now: UInt64) -> PeerID? {
-        guard let id = device.addPeer(publicKey, now: now) else {
+        guard let id = device.addPeer(publicKey, now: now), let activity = device.activity(id)
+        else {
             log.notice("a peer with this interface's own public key was ignored")
             return nil
         }
         peers[id] = PeerState(publicKey: publicKey)
+        // Workers learn of the peer before all else that concerns it.
+        for index in workers.indices { pendingCommands[index].append(.addPeer(id, activity)) }
         log.debug("peer \(id) added")
         return id
     }
 
-    /// Removes a peer; workers forget it when the request is carried out, with the routes.
+    /// Removes a peer; workers forget it with the next routes: when the request is carried out, or
+    /// before then, so that none of the numbers that rest for a while is still in use by a worker.
     private func remove(_ id: PeerID) {
         peers[id] = nil
         settings.allowedIPs.removeAll(of: id)
         settings.routesChanged = true
         settings.removedPeers.append(id)
         device.removePeer(id)
+        if settings.removedPeers.count >= EngineLimits.removedPeersUnposted { postRoutes() }
         performActions()
         log.debug("peer \(id) removed")
     }
@@ -194,7 +196,9 @@ extension Tunnel {
                     count: CounterSet.total(of: counter, in: workers.map(\.events))))
         }
         status.drops.append(
-            .init(reason: "socket_overflow", count: UInt64(sockets?.kernelDropCount ?? 0)))
+            .init(
+                reason: "socket_overflow",
+                count: closedSocketDrops + UInt64(sockets?.kernelDropCount ?? 0)))
         status.peers = peers.keys.sorted().compactMap(peerHealth)
         return status
     }

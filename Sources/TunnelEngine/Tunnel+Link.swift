@@ -13,7 +13,7 @@ extension Tunnel {
     }
 
     func readLinkChanges() {
-        while let change = monitor.next() {
+        while let change = monitor?.next() {
             switch change {
             case .changed(let link) where link.index == linkIndex:
                 note(link)
@@ -27,21 +27,34 @@ extension Tunnel {
         }
     }
 
-    /// Finds the device again after events were lost, or after it left its namespace: it was
-    /// deleted, or moved to another, where it is watched from now on. The sockets stay where they
-    /// were opened.
+    /// Finds the device again after events were lost, or after it left our namespace: it was
+    /// deleted, or moved to another. The sockets stay where they were opened.
     private func followDevice() {
         guard tun.isAttached else { return end = .deviceRemoved }
         do {
-            let (moved, link) = try tun.inItsNamespace {
-                (try LinkMonitor(), try RoutingNetlink().linkByName(tun.name))
-            }
-            try loop.add(moved.fileDescriptor, token: Self.linkToken, events: .readable)
-            try? loop.remove(monitor.fileDescriptor)
-            monitor = moved
-            linkIndex = link.index
-            note(link)
+            return note(try RoutingNetlink().link(linkIndex))
         } catch {
+            log.debug("the interface is in another network namespace")
+        }
+        if let monitor { try? loop.remove(monitor.fileDescriptor) }
+        monitor = nil
+        foreignLinkDeadline = Clock.monotonicNanoseconds()
+    }
+
+    /// Looks at a device in another namespace from time to time: a socket that listened there would
+    /// keep the namespace alive, and with it the device, after its container has ended.
+    func reviewForeignLink() {
+        let now = Clock.monotonicNanoseconds()
+        guard let deadline = foreignLinkDeadline, deadline <= now else { return }
+        foreignLinkDeadline = now + EngineLimits.foreignLinkNanoseconds
+        guard tun.isAttached else { return end = .deviceRemoved }
+        do {
+            note(
+                try tun.inItsNamespace { () throws -> LinkState in
+                    try RoutingNetlink().linkByName(tun.name)
+                })
+        } catch {
+            foreignLinkDeadline = nil
             log.warning("the interface's state can't be followed any more: \(error)")
         }
     }
@@ -86,7 +99,7 @@ extension Tunnel {
             buffers: .init(
                 receiveByteCount: options.receiveBufferBytes,
                 sendByteCount: EngineLimits.sendBufferBytes))
-        releaseControlSocket()
+        releaseSockets()
         sockets = group
         settings.listenPort = group.port
         noteFallbacks(group.fallbacks)
@@ -103,13 +116,14 @@ extension Tunnel {
 
     func closeSockets() {
         guard sockets != nil else { return }
-        releaseControlSocket()
+        releaseSockets()
         postToAll([.useSocket(nil)])
         sockets = nil
     }
 
-    private func releaseControlSocket() {
+    private func releaseSockets() {
         guard let group = sockets else { return }
+        closedSocketDrops += UInt64(group.kernelDropCount)
         try? loop.remove(group.controlSocket.fileDescriptor)
         handshakeOutgoing.reset()
     }
@@ -140,6 +154,8 @@ extension Tunnel {
                 receiveHandshake(bytes, from: source, at: local)
             case .sourceRefused:
                 forgetLocalAddresses()
+            case .deviceGone:
+                end = .deviceRemoved
             }
             performActions()
         }

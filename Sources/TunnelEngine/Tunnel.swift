@@ -28,6 +28,9 @@ public final class Tunnel {
         public var workerNiceness = -10
         /// Scheduler slice asked for, in nanoseconds (Linux 6.12 and later).
         public var workerSliceNanoseconds: UInt64 = 200_000
+        /// Whether the outer header copies the inner ECN field, as the kernel's WireGuard does.
+        /// Peers that ignore it would lose the path's marks.
+        public var copiesECN = true
         /// Standing delay that the receive socket may have before bulk is slowed down.
         public var receiveTargetNanoseconds: UInt64 = 300_000
         /// How long it must have stood.
@@ -52,9 +55,12 @@ public final class Tunnel {
     let device: WireGuardDevice
     let loop: EventLoop
     let inbox: ControlInbox
-    var monitor: LinkMonitor
-    /// Of the interface in its present namespace.
-    var linkIndex: UInt32
+    /// Tells of the interface's changes while it is in our namespace.
+    var monitor: LinkMonitor?
+    /// Of the interface in our namespace.
+    let linkIndex: UInt32
+    /// When an interface that was moved to another namespace is looked at again.
+    var foreignLinkDeadline: UInt64?
     let listener: UnixSocketListener
     let signals: SignalDescriptor
     let cipherImplementation: PacketCipher.Implementation
@@ -73,6 +79,8 @@ public final class Tunnel {
         messageCapacity: EngineLimits.handshakesPerPass, bytesPerMessage: EngineLimits.messageBytes)
     var handshakeOutgoing = HandshakeOutbox()
     let handshakeDrops = CounterSet<DropReason>()
+    /// Messages that sockets closed since had dropped because they were full.
+    var closedSocketDrops: UInt64 = 0
     var underLoadUntil: UInt64 = 0
     /// When sleeping workers must hear of commands that wake nobody by themselves.
     var bellDeadline: UInt64?
@@ -107,7 +115,8 @@ public final class Tunnel {
         device = WireGuardDevice(workerCount: options.workers)
         loop = try EventLoop()
         inbox = ControlInbox(bell: try EventDescriptor())
-        monitor = try LinkMonitor()
+        let monitor = try LinkMonitor()
+        self.monitor = monitor
         linkIndex = tun.interfaceIndex
         cipherImplementation = .fastest()
         cipherSummary = PacketCipher(cipherImplementation).summary
@@ -129,6 +138,7 @@ public final class Tunnel {
             expireConnections()
             ringOwedBells()
             resumeHandshakes()
+            reviewForeignLink()
             device.advance(now: Clock.monotonicNanoseconds(), wallClock: WallClock.now)
             performActions()
         }
@@ -141,6 +151,7 @@ public final class Tunnel {
         var timeout: Int64?
         let deadlines = [
             device.nextDeadline, nextConnectionDeadline, bellDeadline, handshakePauseEnd,
+            foreignLinkDeadline,
         ]
         if let deadline = deadlines.compactMap({ $0 }).min() {
             timeout = deadline > now ? Int64(clamping: deadline - now) : 0
@@ -174,6 +185,7 @@ public final class Tunnel {
         let tun = tun
         let mtu = settings.mtu
         let implementation = cipherImplementation
+        let ecnMode: ECN.IngressMode = options.copiesECN ? .normal : .compatibility
         let controller = SojournController(
             targetNanoseconds: options.receiveTargetNanoseconds,
             intervalNanoseconds: options.receiveIntervalNanoseconds)
@@ -186,7 +198,8 @@ public final class Tunnel {
                 index: index, link: link, inbox: inbox, tun: tun.queues[index],
                 offloads: tun.offloads, hasVirtioHeader: tun.hasVirtioHeader,
                 cipher: PacketCipher(implementation), mtu: mtu,
-                routes: RoutingTable(AllowedIPs()), receiveQueue: controller, loop: loop)
+                routes: RoutingTable(AllowedIPs()), receiveQueue: controller, loop: loop,
+                ecnMode: ecnMode)
             worker.work(at: placement)
         }
     }

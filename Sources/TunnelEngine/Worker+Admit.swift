@@ -16,6 +16,7 @@ extension Worker {
             let byteCount = readFrame(small, large)
             guard byteCount > 0 else {
                 frames.release(small)
+                if TunQueue.isDeviceGone(byteCount) { reportDeviceGone() }
                 break
             }
             frameCount += 1
@@ -24,6 +25,14 @@ extension Worker {
         guard frameCount > 0 else { return false }
         count(.tunReads, frameCount)
         return true
+    }
+
+    /// Says so once, and no longer waits for frames that will never come.
+    private mutating func reportDeviceGone() {
+        guard !isDeviceGone else { return }
+        isDeviceGone = true
+        try? loop.remove(tun.fileDescriptor)
+        post(.deviceGone)
     }
 
     /// - Returns: Bytes of the frame with its virtio header; 0 or less if there was none.

@@ -138,9 +138,9 @@ extension Worker {
         if let known = peers[session.peer].destination, known.matches(batch, index) { return }
         // The peer has moved here once the control thread knows, too; until then its next datagram
         // says so again.
-        let isKnown = post(
-            .roamed(session.peer, batch.source(index), batch.localAddress(index)))
-        guard isKnown else { return }
+        guard roamingBudget.take(now: now),
+            post(.roamed(session.peer, batch.source(index), batch.localAddress(index)))
+        else { return }
         peers[session.peer].destination = Destination(replyingTo: batch, message: index)
     }
 
@@ -246,11 +246,14 @@ extension Worker {
                 hasVirtioHeader
                 ? tun.write(regions)
                 : tun.write(regions[0].region(from: VirtioNetHeader.count))
-            if written < 0 { count(.tunWriteFailed, coalescer.segmentCount(ofRun: index)) }
+            let packetCount = coalescer.segmentCount(ofRun: index)
+            if written < 0 {
+                count(.tunWriteFailed, packetCount)
+            } else {
+                count(.tunWrites)
+                count(.packetsWritten, packetCount)
+            }
         }
-        guard runCount > 0 else { return }
-        count(.tunWrites, runCount)
-        count(.packetsWritten, coalescer.packetCount)
         coalescer.reset()
     }
 }

@@ -69,7 +69,7 @@ extension Worker {
             if incident.isSentWithoutSource {
                 post(.sourceRefused)
             } else {
-                count(.sendFailed)
+                count(.sendFailed, incident.datagramCount)
             }
         }
     }
@@ -119,7 +119,7 @@ extension Worker {
     private mutating func encrypt(
         _ segmenter: inout Segmenter, with session: Session, from firstCounter: UInt64, ecn: ECN
     ) {
-        let outer = ECN.outer(forInner: ecn)
+        let outer = ECN.outer(forInner: ecn, mode: ecnMode)
         var counter = firstCounter
         var wireBytes = 0
         while let packet = segmenter.next() {
@@ -154,13 +154,16 @@ extension Worker {
         }
     }
 
-    /// Sends an empty packet now, to confirm a session that this side initiated.
+    /// Sends an empty packet, to confirm a session that this side initiated: behind what the socket
+    /// has no room for yet, if it is full.
     mutating func sendKeepalive(to peer: PeerID) {
-        guard socket != nil, peers[peer].destination != nil, flushSends(),
-            let session = peers[peer].session, session.isUsableForSending(now: now),
-            let counter = session.reserveCounters(1)
-        else { return }
         let byteCount = WireGuardMessage.TransportData.overhead
+        guard socket != nil, peers[peer].destination != nil,
+            let session = peers[peer].session, session.isUsableForSending(now: now)
+        else { return }
+        guard flushSends() || hasRoom(byteCount), let counter = session.reserveCounters(1) else {
+            return count(.sendFailed)
+        }
         startRun(byteCount, peer: peer, ecn: .notECT)
         let datagram = transmitBuffer.whole.region(at: run.end, count: byteCount)
         _ = session.seal(
@@ -169,6 +172,11 @@ extension Worker {
         noteSent(session, isData: false, byteCount: byteCount)
         closeRun()
         _ = flushSends()
+    }
+
+    /// Whether one more datagram fits behind what is still to be sent.
+    private func hasRoom(_ byteCount: Int) -> Bool {
+        run.end + byteCount <= transmitBuffer.whole.count && sends.count < sends.capacity
     }
 
     private mutating func startRun(_ byteCount: Int, peer: PeerID, ecn: ECN) {

@@ -67,8 +67,16 @@ struct Worker: ~Copyable {
     var strayBudget = TokenBucket(
         perSecond: EngineLimits.strayHandshakesPerSecond,
         burst: EngineLimits.strayHandshakesBurst)
+    /// Moves of peers that may be reported to the control thread.
+    var roamingBudget = TokenBucket(
+        perSecond: EngineLimits.roamingPerSecond, burst: EngineLimits.roamingBurst)
     /// A packet of a bulk run is to be marked or dropped.
     var owesSignal = false
+
+    /// How the outer header's ECN field is filled.
+    let ecnMode: ECN.IngressMode
+    /// The TUN device was deleted.
+    var isDeviceGone = false
 
     static let wakeToken: UInt64 = 0
     static let tunToken: UInt64 = 1
@@ -77,7 +85,7 @@ struct Worker: ~Copyable {
     init(
         index: Int, link: WorkerLink, inbox: ControlInbox, tun: TunQueue, offloads: TunOffloads,
         hasVirtioHeader: Bool, cipher: PacketCipher, mtu: Int, routes: RoutingTable,
-        receiveQueue: SojournController, loop: EventLoop
+        receiveQueue: SojournController, loop: EventLoop, ecnMode: ECN.IngressMode = .normal
     ) {
         self.index = index
         self.link = link
@@ -92,6 +100,7 @@ struct Worker: ~Copyable {
         self.routes = routes
         self.receiveQueue = receiveQueue
         self.loop = loop
+        self.ecnMode = ecnMode
     }
 
     /// An event loop that wakes for commands and for frames.
@@ -122,6 +131,7 @@ struct Worker: ~Copyable {
         for index in 0..<readyCount where loop.token(at: index) == Self.wakeToken {
             link.bell.drain()
         }
+        now = Clock.monotonicNanoseconds()
     }
 
     /// Asks to be woken when the socket has room again, or no longer.

@@ -57,12 +57,14 @@ enum WorkerEvent: Sendable {
     case handshakeMessage([UInt8], Endpoint, LocalAddress?)
     /// An address of ours that datagrams left from is gone.
     case sourceRefused
+    /// The TUN device was deleted.
+    case deviceGone
 
     /// Whether somebody else decides how often it comes; the next one makes up for a lost one.
     var isBounded: Bool {
         switch self {
         case .handshakeMessage, .roamed, .sourceRefused: true
-        case .attention, .confirmed: false
+        case .attention, .confirmed, .deviceGone: false
         }
     }
 }

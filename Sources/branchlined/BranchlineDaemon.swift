@@ -40,6 +40,11 @@ struct BranchlineDaemon: ParsableCommand {
         help: "DSCP of handshake messages, 0 to 63. (default: 34, AF41)")
     var handshakeDSCP: UInt8 = 34
 
+    @Flag(
+        inversion: .prefixedNo,
+        help: "Copy the ECN field outwards; turn it off for peers that ignore the path's marks.")
+    var copyECN = true
+
     @Argument(help: "Name of the interface, 1 to 15 characters.")
     var interface: String
 
@@ -86,6 +91,7 @@ struct BranchlineDaemon: ParsableCommand {
         let log = environment.makeLogger(label: interface)
         var options = Tunnel.Options(workers: workers)
         options.handshakeTrafficClass = handshakeDSCP << 2
+        options.copiesECN = copyECN
         let tun = try openDevice(environment, queueCount: options.workers)
         let listener = try openListener(environment, tun.name)
         let tunnel = try Tunnel(

@@ -12,10 +12,11 @@ PEER_INNER, PEER_INNER6 = "10.77.0.2", "fd77::2"
 class Bench:
     """The subject as side 1, a Python peer as side 2, and the key of a side 3 that is away."""
 
-    def __init__(self, lab, psk: bytes = bytes(32), is_initiator: bool = True):
+    def __init__(self, lab, psk: bytes = bytes(32), is_initiator: bool = True,
+                 arguments: tuple[str, ...] = ()):
         one, two = lab.namespace(), lab.namespace()
         outer_link(lab, one, two)
-        self.end = End(one, lab.daemon(one, branchlined()), 1).start()
+        self.end = End(one, lab.daemon(one, branchlined(), arguments=arguments), 1).start()
         self.peer = WirePeer(
             two, ("192.0.2.1", LISTEN_PORT), self.end.key.public, psk, port=LISTEN_PORT)
         lines = [f"public_key={self.peer.key.public.hex()}", f"preshared_key={psk.hex()}",

@@ -323,6 +323,22 @@ def test_several_requests_on_one_connection(shared_daemon):
             assert answer.endswith(b"errno=0\n\n")
 
 
+def test_hundreds_of_peers_replaced_at_once_all_work(lab):
+    """Numbers of removed peers are given out again, and no worker may then forget the new peer."""
+    tunnel = OWN[0].build(lab)
+    subject, other = tunnel.ends
+    others = [f"public_key={os.urandom(32).hex()}\nallowed_ip=10.80.{n >> 8}.{n & 255}/32"
+              for n in range(600)]
+    real = [f"public_key={other.key.public.hex()}", f"endpoint={other.endpoint()}",
+            f"allowed_ip={other.inner(4)}/32"]
+    for turn in range(3):
+        # The real peer comes last, and so gets one of the numbers that were in use before.
+        subject.daemon.set("replace_peers=true", *others, *real)
+        assert len(subject.daemon.get()["peers"]) == 601
+        tunnel.passes(subject, seconds=12)
+        assert subject.daemon.received_bytes(other.key.public) > 0, f"turn {turn}"
+
+
 def test_failed_request_of_an_existing_peer_keeps_the_peer(lab):
     tunnel = OWN[0].build(lab)
     tunnel.passes()
