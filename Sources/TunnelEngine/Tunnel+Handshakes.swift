@@ -62,6 +62,8 @@ extension Tunnel {
 
     /// One that arrived on a data socket.
     func receiveHandshake(_ bytes: [UInt8], from source: Endpoint, at local: LocalAddress?) {
+        // One that waited while the interface went down would make a session that is down, too.
+        guard sockets != nil else { return }
         ByteArena.withCopy(of: bytes) {
             receiveHandshake($0, from: source, at: local, now: Clock.monotonicNanoseconds())
         }

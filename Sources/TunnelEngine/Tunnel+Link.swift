@@ -68,13 +68,17 @@ extension Tunnel {
         guard link.isUp != settings.isUp else { return }
         settings.isUp = link.isUp
         log.info("interface is \(link.isUp ? "up" : "down")")
-        updateSockets()
         if link.isUp {
-            device.startPersistentKeepalives(now: Clock.monotonicNanoseconds())
-        } else {
+            // Before there are sockets: no worker has asked for anything yet that this discards.
             device.expireAllKeys()
+            device.startPersistentKeepalives(now: Clock.monotonicNanoseconds())
+            performActions()
+            updateSockets()
+        } else {
+            updateSockets()
+            device.expireAllKeys()
+            performActions()
         }
-        performActions()
     }
 
     /// Opens sockets when the interface is up, closes them when it is down.

@@ -155,6 +155,12 @@ extension PeerActivity {
     /// Regards `debt` as settled, as by the handshake or keepalive it led to.
     func settle(_ debt: Debt) { store(debt, 0) }
 
+    /// Regards nothing as sent or received yet.
+    func forgetTraversal() {
+        lastSent.store(0, ordering: .relaxed)
+        lastReceived.store(0, ordering: .relaxed)
+    }
+
     /// The later of the last packet sent and the last received.
     var lastTraversal: UInt64 {
         max(lastSent.load(ordering: .relaxed), lastReceived.load(ordering: .relaxed))

@@ -124,10 +124,15 @@ extension WireGuardDevice {
         schedule(peer, .persistentKeepalive, at: due)
     }
 
-    /// Ends all sessions and handshakes, as when the interface goes down.
+    /// Ends all sessions, handshakes and timers, as when the interface goes down. Called again when
+    /// it comes up, it forgets what was still under way between threads as it went down.
+    ///
+    /// While the interface is down, ``advance(now:wallClock:)`` must not be called: a message that
+    /// cannot leave would count as sent.
     public func expireAllKeys() {
         for case let peer? in peers {
             expireKeys(of: peer)
+            peer.activity.forgetTraversal()
             actions.append(.discardStaged(peer.id))
             for kind in PeerDeadlines.Kind.allCases { peer.deadlines[kind] = nil }
             deadlines.set(nil, for: peer.id)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from lab import UAPI_FOLDER, branchlined, is_reference_under_test, run, wait_until
+from lab import (
+    UAPI_FOLDER, branchlined, is_reference_under_test, run, wait_until, wireguard_go)
 from pairs import OWN
 from traffic import tcp_transfer, udp_sizes
-from tunnel import LISTEN_PORT, End, echo, make_tunnel, outer_link
+from tunnel import LISTEN_PORT, End, echo, make_tunnel, outer_link, wait_for_handshake
 
 TUNSETIFF = 0x4004_54CA
 IFF_TUN, IFF_NO_PI, IFF_VNET_HDR, IFF_MULTI_QUEUE = 0x0001, 0x1000, 0x4000, 0x0100
@@ -127,6 +128,30 @@ def test_link_taken_down_and_up_again_passes(lab):
     tunnel.subject.namespace.configure(
         f"link set {name} up", f"address replace {tunnel.subject.inner(6)}/64 dev {name} nodad")
     tunnel.passes(tunnel.subject, seconds=12)
+
+
+@pytest.mark.parametrize("other", [branchlined, wireguard_go], ids=lambda f: f.__name__)
+def test_link_that_comes_up_configured_passes_at_once(lab, other):
+    """As wg-quick does: keys, endpoint and persistent keepalive first, then the link."""
+    one, two = lab.namespace(), lab.namespace()
+    outer_link(lab, one, two)
+    subject = End(one, lab.daemon(one, branchlined()), 1)
+    peer = End(two, lab.daemon(two, other()), 2).start()
+    peer.add_peer(subject)
+    subject.daemon.start()
+    subject.daemon.set(
+        f"private_key={subject.key.private.hex()}", f"listen_port={subject.port}")
+    subject.add_peer(peer, endpoint=peer.endpoint(), keepalive=25)
+    name = subject.daemon.name
+    one.configure(f"address add {subject.inner()}/24 dev {name}")
+    time.sleep(0.5)
+    for _ in range(2):
+        began = time.time()
+        one.configure(f"link set {name} up")
+        wait_for_handshake(subject, peer, after=began - 0.01, seconds=1)
+        assert echo(subject, peer, seconds=1) < 1
+        one.configure(f"link set {name} down")
+        time.sleep(0.5)
 
 
 def test_socket_admits_only_its_owner(lab):

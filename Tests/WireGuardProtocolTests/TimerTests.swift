@@ -182,6 +182,18 @@ struct TimerTests {
         #expect(advance(pair.left, to: 61 * second) == ["endpointChanged", "initiation"])
     }
 
+    @Test func persistentKeepaliveStartsAHandshakeWhenTheLinkComesUp() throws {
+        let pair = try Pair()
+        pair.left.setPersistentKeepalive(pair.rightID, seconds: 25, now: second)
+        _ = try pair.handshake(now: second)
+        pair.left.expireAllKeys()
+        _ = pair.left.actions.drain()
+        #expect(pair.left.nextDeadline == nil)
+        // Traffic of the time before counts for nothing: there is no session any more.
+        pair.left.startPersistentKeepalives(now: 2 * second)
+        #expect(advance(pair.left, to: 2 * second) == ["initiation"])
+    }
+
     @Test func keysAreWipedNineMinutesAfterTheLastSession() throws {
         let pair = try Pair()
         let (session, _) = try pair.handshake(now: second)
