@@ -155,8 +155,12 @@ extension PeerActivity {
     /// Regards `debt` as settled, as by the handshake or keepalive it led to.
     func settle(_ debt: Debt) { store(debt, 0) }
 
-    /// Regards nothing as sent or received yet.
-    func forgetTraversal() {
+    /// Regards nothing as sent, received or owed yet, and no timer of data as armed.
+    func forgetTraffic() {
+        // The flags first: a packet that comes between finds its timer not armed, and says so.
+        clear(Flag.answerTimer | Flag.keepaliveTimer)
+        settle(.answer)
+        settle(.keepalive)
         lastSent.store(0, ordering: .relaxed)
         lastReceived.store(0, ordering: .relaxed)
     }

@@ -132,7 +132,7 @@ extension WireGuardDevice {
     public func expireAllKeys() {
         for case let peer? in peers {
             expireKeys(of: peer)
-            peer.activity.forgetTraversal()
+            peer.activity.forgetTraffic()
             actions.append(.discardStaged(peer.id))
             for kind in PeerDeadlines.Kind.allCases { peer.deadlines[kind] = nil }
             deadlines.set(nil, for: peer.id)

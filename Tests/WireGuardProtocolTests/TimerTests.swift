@@ -194,6 +194,32 @@ struct TimerTests {
         #expect(advance(pair.left, to: 2 * second) == ["initiation"])
     }
 
+    @Test func timersOfDataAreArmedAgainAfterTheLinkWasDown() throws {
+        let pair = try Pair()
+        let (session, _) = try pair.handshake(now: second)
+        let activity = session.activity
+        #expect(activity.packetSent(isData: true, byteCount: 64, now: 2 * second))
+        #expect(activity.packetReceived(isData: true, byteCount: 64, now: 2 * second))
+        #expect(!activity.packetSent(isData: true, byteCount: 64, now: 2 * second))
+        pair.left.noteActivity(pair.rightID, now: 2 * second)
+        pair.left.expireAllKeys()
+        _ = pair.left.actions.drain()
+        // Nothing is owed of what was sent and received before.
+        pair.left.noteActivity(pair.rightID, now: 3 * second)
+        #expect(pair.left.nextDeadline == nil)
+        _ = try pair.handshake(now: 10 * second)
+        _ = pair.left.actions.drain()
+        #expect(activity.packetSent(isData: true, byteCount: 64, now: 20 * second))
+        #expect(activity.packetReceived(isData: true, byteCount: 64, now: 21 * second))
+        pair.left.noteActivity(pair.rightID, now: 21 * second)
+        #expect(pair.left.nextDeadline == 31 * second)
+        #expect(advance(pair.left, to: 31 * second) == ["sendKeepalive"])
+        #expect(run(pair.left, until: 39 * second).isEmpty)
+        #expect(activity.packetSent(isData: true, byteCount: 64, now: 40 * second))
+        pair.left.noteActivity(pair.rightID, now: 40 * second)
+        #expect(advance(pair.left, to: 56 * second) == ["initiation"])
+    }
+
     @Test func keysAreWipedNineMinutesAfterTheLastSession() throws {
         let pair = try Pair()
         let (session, _) = try pair.handshake(now: second)
