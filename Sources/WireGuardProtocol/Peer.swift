@@ -29,8 +29,8 @@ final class Peer {
 
     // Handshake as initiator.
     var pending: PendingInitiation?
-    /// Monotonic nanoseconds; `nil` before the first.
-    var lastInitiationSentAt: UInt64?
+    /// When the last initiation or response left, in monotonic nanoseconds; `nil` before the first.
+    var lastHandshakeSentAt: UInt64?
     /// When the current attempt to make a session began.
     var attemptStartedAt: UInt64 = 0
     var lastTimestampSent = TAI64N()
@@ -58,12 +58,18 @@ final class Peer {
 final class PendingInitiation {
     let localIndex: UInt32
     let ephemeral: PrivateKey
+    /// Monotonic nanoseconds.
+    let sentAt: UInt64
     let chainingKey: Secret32
     let hash: Digest32
 
-    init(localIndex: UInt32, ephemeral: PrivateKey, state: borrowing SymmetricState) {
+    init(
+        localIndex: UInt32, ephemeral: PrivateKey, sentAt: UInt64,
+        state: borrowing SymmetricState
+    ) {
         self.localIndex = localIndex
         self.ephemeral = ephemeral
+        self.sentAt = sentAt
         chainingKey = state.chainingKey.clone()
         hash = state.hash
     }

@@ -21,7 +21,7 @@ public enum ProtocolConstants {
     public static let rejectAfterTime: UInt64 = 180 * second
     /// How long one attempt to make a session lasts, retries included.
     public static let rekeyAttemptTime: UInt64 = 90 * second
-    /// Pause between two initiations to one peer.
+    /// Pause after an initiation or a response to one peer, until the next initiation to it.
     public static let rekeyTimeout: UInt64 = 5 * second
     /// Silence after received data that a keepalive ends.
     public static let keepaliveTimeout: UInt64 = 10 * second

@@ -7,9 +7,12 @@ import PacketMemory
 /// Source: WireGuard paper, sections 5.4.2, 5.4.3 and 6.4.
 extension WireGuardDevice {
     /// Begins an attempt to make a session, unless one is under way.
+    ///
+    /// A peer that was just answered has the same time to confirm its session as to answer one of
+    /// ours: an initiation within the round trip would make a second session and cross the first.
     func beginHandshake(_ peer: Peer, now: UInt64, wallClock: WallClock) {
         guard peer.pending == nil else { return }
-        if let last = peer.lastInitiationSentAt {
+        if let last = peer.lastHandshakeSentAt {
             let pause = ProtocolConstants.rekeyTimeout
             let last = min(last, now)
             if now - last < pause {
@@ -26,7 +29,7 @@ extension WireGuardDevice {
             let message = makeInitiation(peer, privateKey, now: now, wallClock: wallClock)
         else { return giveUp(peer, now: now) }
         actions.append(.sendHandshake(message, to: endpoint, peer: peer.id))
-        peer.lastInitiationSentAt = now
+        peer.lastHandshakeSentAt = now
         _ = peer.activity.packetSent(isData: false, byteCount: message.count, now: now)
         schedule(
             peer, .handshake,
@@ -51,7 +54,8 @@ extension WireGuardDevice {
 
         dropPending(peer)
         let index = makeIndex(of: peer)
-        peer.pending = PendingInitiation(localIndex: index, ephemeral: ephemeral, state: state)
+        peer.pending = PendingInitiation(
+            localIndex: index, ephemeral: ephemeral, sentAt: now, state: state)
         message.storeLittleEndian(WireGuardMessage.Kind.initiation.rawValue, at: 0)
         message.storeLittleEndian(index, at: Layout.senderIndexOffset)
         peer.cookie.writeMACs(of: message, to: peer.publicKey, now: now)
@@ -78,7 +82,7 @@ extension WireGuardDevice {
         guard let peer = peer(id), let pending = peer.pending,
             pending.localIndex == receiver
         else { return .dropped(.responseWithoutInitiation) }
-        guard !yieldsInitiation(of: peer, now: now) else { return .dropped(.crossedInitiation) }
+        guard !yields(pending, of: peer, now: now) else { return .dropped(.crossedInitiation) }
 
         var state = SymmetricState(chainingKey: pending.chainingKey, hash: pending.hash)
         let outcome = NoiseIKpsk2.readResponse(

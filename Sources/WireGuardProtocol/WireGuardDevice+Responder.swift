@@ -113,6 +113,7 @@ extension WireGuardDevice {
         sessionDerived(peer, now: now)
         let message = HandshakeMessage(kind: .response, message: response)
         actions.append(.sendHandshake(message, to: source, peer: peer.id))
+        peer.lastHandshakeSentAt = now
         _ = peer.activity.packetSent(isData: false, byteCount: message.count, now: now)
     }
 }

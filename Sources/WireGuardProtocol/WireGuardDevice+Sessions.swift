@@ -37,11 +37,11 @@ extension WireGuardDevice {
     ///
     /// The initiation stays pending: if the peer does not confirm its session in time, ours is
     /// repeated, and then its response is taken.
-    func yieldsInitiation(of peer: Peer, now: UInt64) -> Bool {
+    func yields(_ initiation: PendingInitiation, of peer: Peer, now: UInt64) -> Bool {
         guard let own = privateKey?.publicKey, own < peer.publicKey, let next = peer.next,
-            next.createdAt <= now, let sentAt = peer.lastInitiationSentAt
+            next.createdAt <= now
         else { return false }
-        return MonotonicTime.elapsed(from: next.createdAt, to: sentAt)
+        return MonotonicTime.elapsed(from: next.createdAt, to: initiation.sentAt)
             < ImplementationLimits.initiationCrossingNanoseconds
     }
 
@@ -102,7 +102,7 @@ extension WireGuardDevice {
     func expireKeys(of peer: Peer) {
         dropPending(peer)
         retireSessions(of: peer)
-        peer.lastInitiationSentAt = nil
+        peer.lastHandshakeSentAt = nil
         peer.activity.clear(PeerActivity.Flag.handshakeRequested)
         schedule(peer, .handshake, at: nil)
         schedule(peer, .zeroKeys, at: nil)

@@ -110,7 +110,9 @@ struct HandshakeTests {
             _ = pair.left.receive(fromRight, from: pair.rightEndpoint, now: second)
             _ = pair.left.actions.drain()
             let now = second + pause
-            let fromLeft = try pair.left.initiate(pair.rightID, now: now).orThrow()
+            let peer = try pair.left.peer(pair.rightID).orThrow()
+            pair.left.sendInitiation(peer, now: now, wallClock: .test(now))
+            let fromLeft = try pair.left.actions.drain().handshake(.initiation).orThrow()
             _ = pair.right.receive(fromLeft, from: pair.leftEndpoint, now: now)
             let response = try pair.right.actions.drain().handshake(.response).orThrow()
             let outcome = pair.left.receive(response, from: pair.rightEndpoint, now: now)

@@ -96,6 +96,42 @@ struct TimerTests {
         #expect(advance(pair.left, to: 15 * second) == ["initiation"])
     }
 
+    /// The right end answers at one second, and has packets that wait for a session.
+    private func answerWithPacketsWaiting(_ pair: Pair) throws -> Session {
+        let initiation = try pair.left.initiate(pair.rightID, now: second).orThrow()
+        _ = pair.right.receive(initiation, from: pair.leftEndpoint, now: second)
+        let session = try pair.right.actions.drain().installed.orThrow()
+        #expect(session.activity.requestHandshake())
+        pair.right.noteActivity(pair.leftID, now: second)
+        return session
+    }
+
+    @Test func answeredPeerHasTimeToConfirm() throws {
+        let pair = try Pair()
+        let session = try answerWithPacketsWaiting(pair)
+        #expect(advance(pair.right, to: second).isEmpty)
+        #expect(session.confirm())
+        pair.right.sessionConfirmed(session, now: second + 100 * millisecond)
+        #expect(pair.right.actions.drain().names == ["promote"])
+        #expect(run(pair.right, until: 100 * second).isEmpty)
+    }
+
+    @Test func answeredPeerThatDoesNotConfirmGetsAnInitiation() throws {
+        let pair = try Pair()
+        _ = try answerWithPacketsWaiting(pair)
+        #expect(advance(pair.right, to: 6 * second - 1).isEmpty)
+        #expect(advance(pair.right, to: 6 * second) == ["initiation"])
+        // Its retry is not put off by an answer to the peer.
+        pair.left.advance(now: 8 * second, wallClock: .test(8 * second))
+        let again = try pair.left.actions.drain().handshake(.initiation).orThrow()
+        _ = pair.right.receive(again, from: pair.leftEndpoint, now: 8 * second)
+        _ = pair.right.actions.drain()
+        let retryAt = try pair.right.nextDeadline.orThrow()
+        #expect(retryAt >= 11 * second)
+        #expect(retryAt <= 11 * second + ProtocolConstants.rekeyJitterMax)
+        #expect(advance(pair.right, to: retryAt) == ["initiation"])
+    }
+
     @Test func unansweredDataMakesANewHandshake() throws {
         let pair = try Pair()
         let (session, _) = try pair.handshake(now: second)
