@@ -21,7 +21,7 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case replayedTimestamp
     case initiationFlood
     case responseWithoutInitiation
-    /// A response to an initiation that gives way to the peer's.
+    /// A response to an initiation that crossed the peer's, whose session is already in use.
     case crossedInitiation
     case cookieReplyWithoutRequest
     case cookieReplyInvalid

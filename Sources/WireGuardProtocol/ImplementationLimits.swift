@@ -16,9 +16,6 @@ public enum ImplementationLimits {
     public static let replayWindowSize = replayWindowBitCount - 64
     /// Shortest time between two accepted initiations of one peer.
     public static let initiationSpacingNanoseconds: UInt64 = 20_000_000
-    /// How long after the peer's initiation one of ours can still cross it: longer than a round
-    /// trip, and shorter than ``ProtocolConstants/rekeyTimeout``, so that a retry never does.
-    public static let initiationCrossingNanoseconds: UInt64 = 2_500_000_000
     /// Handshake messages a second that one source address may spend under load.
     public static let handshakesPerSecond: UInt64 = 20
     /// Handshake messages a source may send at once.

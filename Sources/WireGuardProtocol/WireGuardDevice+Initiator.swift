@@ -82,7 +82,7 @@ extension WireGuardDevice {
         guard let peer = peer(id), let pending = peer.pending,
             pending.localIndex == receiver
         else { return .dropped(.responseWithoutInitiation) }
-        guard !yields(pending, of: peer, now: now) else { return .dropped(.crossedInitiation) }
+        guard peer.next?.isConfirmed != true else { return .dropped(.crossedInitiation) }
 
         var state = SymmetricState(chainingKey: pending.chainingKey, hash: pending.hash)
         let outcome = NoiseIKpsk2.readResponse(
@@ -98,8 +98,6 @@ extension WireGuardDevice {
         var sendKey = Secret32()
         var receiveKey = Secret32()
         state.split(scratch.empty, initiatorKey: &sendKey, responderKey: &receiveKey)
-        // From now on the index stands for the session.
-        peer.pending = nil
         let session = Session(
             localIndex: receiver,
             remoteIndex: message.littleEndian32(at: Layout.senderIndexOffset), peer: peer.id,
@@ -107,7 +105,9 @@ extension WireGuardDevice {
             receiveKey: receiveKey)
         move(peer, to: source)
         _ = peer.activity.packetReceived(isData: false, byteCount: message.count, now: now)
-        installInitiated(session, of: peer, now: now)
+        // From now on the index stands for the session.
+        peer.pending = nil
+        installInitiated(session, of: peer, initiatedAt: pending.sentAt, now: now)
         sessionDerived(peer, now: now)
         completeHandshake(peer, now: now)
         actions.append(.sendStagedOrKeepalive(peer.id))

@@ -4,11 +4,23 @@ public import PacketFormats
 /// Which sessions a peer has: the one to send with, those before it, and one made as responder
 /// that waits for its first packet.
 ///
-/// Initiations of both ends can cross, and then there are two new sessions. Both ends must send
-/// with the same: each renewing its own, they would cross again at every renewal. Two rules settle
-/// it in any order of arrival. The end with the lesser public key does not complete its handshake
-/// while it has a session that the other end began and may already send with; and no end goes back
-/// from its current session to one that it made before. Other implementations understand both.
+/// Initiations of both ends can cross. We answer the peer's and keep our own, so two sessions can
+/// come of it, and both ends should send with the same: each renewing its own, they would cross
+/// again at every renewal. The kernel and wireguard-go forget their own initiation when they read
+/// the peer's, and drop the response to it; then only the session that we began can complete,
+/// whichever key is the greater. We cannot tell which kind of peer we have. Hence:
+///
+/// 1. A response is taken, and its session sent with at once, unless the peer has already sent
+///    with the session that it began. So whichever handshake completes is used.
+/// 2. The end with the greater public key stays with the session that it began.
+/// 3. The other end keeps the peer's session next in line, and moves to it when the peer sends with
+///    it: one of ours does at once, a stock peer only if it read our response first.
+///
+/// No packet is lost in any order of arrival, as both sessions receive. Where messages overtake
+/// each other twice, the lesser end's initiation by its later response and then the other end's
+/// first packet by the later response to that initiation, each end can come to send with the
+/// session that the other began. So they go on until the lesser end renews its own, 165 seconds
+/// after the handshake instead of 120.
 ///
 /// Source: WireGuard paper, section 6.3.
 extension WireGuardDevice {
@@ -32,19 +44,6 @@ extension WireGuardDevice {
         actions.append(peer.current.map { .promote($0) } ?? .stopSending(peer.id))
     }
 
-    /// Whether a response to our initiation is left alone, as the peer's initiation crossed ours
-    /// and its session is to be the one.
-    ///
-    /// The initiation stays pending: if the peer does not confirm its session in time, ours is
-    /// repeated, and then its response is taken.
-    func yields(_ initiation: PendingInitiation, of peer: Peer, now: UInt64) -> Bool {
-        guard let own = privateKey?.publicKey, own < peer.publicKey, let next = peer.next,
-            next.createdAt <= now
-        else { return false }
-        return MonotonicTime.elapsed(from: next.createdAt, to: initiation.sentAt)
-            < ImplementationLimits.initiationCrossingNanoseconds
-    }
-
     /// Reports from where an authenticated packet came, if not from the known endpoint.
     public func endpointChanged(_ id: PeerID, _ endpoint: Endpoint) {
         guard let peer = peer(id) else { return }
@@ -58,9 +57,11 @@ extension WireGuardDevice {
     }
 
     /// Takes over a session that we made as initiator: both ends have the keys.
-    func installInitiated(_ session: Session, of peer: Peer, now: UInt64) {
+    func installInitiated(
+        _ session: Session, of peer: Peer, initiatedAt: UInt64, now: UInt64
+    ) {
         var outdated = demote(peer.current, of: peer, now: now)
-        if let next = peer.next {
+        if let next = peer.next, !mayGiveWay(to: next, of: peer, initiatedAt: initiatedAt) {
             // The peer may already send with the unconfirmed one, which is newer than the current.
             outdated += demote(next, of: peer, now: now)
             peer.next = nil
@@ -68,6 +69,14 @@ extension WireGuardDevice {
         peer.current = session
         actions.append(.install(session, use: .sending))
         for session in outdated { retire(session) }
+    }
+
+    /// Whether the session that our initiation made is to be left for the one that the peer began,
+    /// should the peer send with that. An initiation that left after the peer's was answered, as a
+    /// retry, does not cross it: the peer takes it for the newer.
+    private func mayGiveWay(to next: Session, of peer: Peer, initiatedAt: UInt64) -> Bool {
+        guard let own = privateKey?.publicKey, own < peer.publicKey else { return false }
+        return initiatedAt <= next.createdAt
     }
 
     /// Takes over a session that we made as responder: the peer has not yet shown its keys.

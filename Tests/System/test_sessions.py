@@ -2,13 +2,15 @@
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from lab import Key, branchlined, wait_until, wireguard_go
 from pairs import CORE, INTEROPERATION, OWN, Pair, each
+from relay import Relay
 from traffic import SequenceFlow, tcp_transfer
-from tunnel import Star, echo, new_psk, wait_for_handshake
+from tunnel import End, Star, echo, new_psk, outer_link, wait_for_handshake
 from wiretap import DATA, INITIATION, KEEPALIVE_BYTES, Wiretap
 
 BOTH_WAYS = [Pair(True, "both"), Pair(False, "both")]
@@ -247,6 +249,27 @@ def test_two_ends_that_begin_at_once_agree(lab):
         tunnel.passes(tunnel.subject, seconds=12)
         tunnel.passes(tunnel.other, seconds=12)
         tcp_transfer(tunnel.subject, tunnel.other, 2_000_000, is_duplex=True)
+
+
+@pytest.mark.parametrize("is_lesser", [True, False], ids=["lesser-key", "greater-key"])
+@pytest.mark.parametrize("other", [wireguard_go, branchlined], ids=lambda f: f.__name__)
+def test_initiations_that_cross_keep_nobody_waiting(lab, other, is_lesser):
+    """wireguard-go forgets its own initiation when it reads ours: only ours can complete."""
+    one, two = lab.namespace(), lab.namespace()
+    outer_link(lab, one, two)
+    subject = End(one, lab.daemon(one, branchlined()), 1)
+    peer = End(two, lab.daemon(two, other()), 2)
+    lesser, greater = sorted((Key(), Key()), key=lambda key: key.public)
+    subject.key, peer.key = (lesser, greater) if is_lesser else (greater, lesser)
+    relay = Relay(lab, subject, peer, seconds=0.1)
+    subject.start().add_peer(peer, endpoint=relay.outside)
+    peer.start().add_peer(subject, endpoint=relay.inside)
+    with Wiretap(one) as tap, ThreadPoolExecutor() as pool:
+        echoes = [pool.submit(echo, *ends, seconds=2) for ends in
+                  ((subject, peer), (peer, subject))]
+        assert all(done.result() < 2 for done in echoes)
+        for sender in (subject, peer):
+            assert len(tap.messages(INITIATION, source=sender.outer())) == 1, "did not cross"
 
 
 def test_peer_without_endpoint_waits_for_the_other_to_speak(lab):

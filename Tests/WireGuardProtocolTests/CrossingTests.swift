@@ -15,28 +15,68 @@ struct CrossingTests {
     }
 
     @Test(arguments: Seeds.count(100), Start.allCases)
-    func endsAgreeWhateverTheOrder(_ seed: UInt64, _ start: Start) throws {
+    func endsAgreeIfEachIsHeardInOrder(_ seed: UInt64, _ start: Start) throws {
+        let crossing = crossed(seed, start, keepsOrder: true)
+        try crossing.expectAgreement()
+
+        // From now on both send every two seconds, on a network that keeps the order.
+        for rekey in 1...2 {
+            let before = crossing.initiationCount
+            crossing.exchange(until: crossing.lastInitiationAt + 123 * second)
+            #expect(crossing.initiationCount == before + 1, "rekey \(rekey)")
+            try crossing.expectAgreement()
+        }
+        crossing.expectNothingLost()
+    }
+
+    @Test(arguments: Seeds.count(100), Start.allCases)
+    func endsAgreeFromTheNextRenewalOnWhateverTheOrder(
+        _ seed: UInt64, _ start: Start
+    ) throws {
+        let crossing = crossed(seed, start, keepsOrder: false)
+        for _ in 1...2 {
+            let before = crossing.initiationCount
+            crossing.exchange(until: crossing.lastInitiationAt + 168 * second)
+            #expect(crossing.initiationCount > before)
+            try crossing.expectAgreement()
+        }
+        crossing.expectNothingLost()
+    }
+
+    /// Two ends that began at once, and then everything between them.
+    private func crossed(_ seed: UInt64, _ start: Start, keepsOrder: Bool) -> Crossing {
         let crossing = Crossing(seed: seed)
         if start == .renewal {
             crossing.establish()
             crossing.now += 130 * second
         }
         crossing.beginBoth()
-        crossing.shuffle(dataPercent: start == .renewal ? 30 : 0)
+        crossing.shuffle(
+            dataPercent: start == .renewal ? 30 : 0, keepsOrder: keepsOrder)
+        crossing.expectNothingLost()
+        return crossing
+    }
+
+    /// Of the two handshakes only ours can complete, whichever key is the greater.
+    @Test(arguments: [0, 1])
+    func stockPeerIsReachedInOneRoundTrip(_ stock: Int) throws {
+        let crossing = Crossing(seed: 1, stock: stock)
+        crossing.sendFromBoth()
+        #expect(crossing.initiationCount == 2)
+        crossing.deliverInOrder()
         try crossing.expectAgreement()
         crossing.expectNothingLost()
+        #expect(crossing.ends[1 - stock].sending?.isInitiator == true)
+    }
 
-        // From now on both send every two seconds, on a network that keeps the order.
-        for rekey in 1...2 {
-            let before = crossing.initiationCount
-            let due = crossing.lastInitiationAt + 123 * second
-            while crossing.now < due {
-                crossing.exchange()
-                crossing.now += 2 * second
-            }
-            #expect(crossing.initiationCount == before + 1, "rekey \(rekey)")
-            try crossing.expectAgreement()
-        }
+    @Test(arguments: Seeds.count(100), [0, 1])
+    func stockPeerIsReachedWhateverTheOrder(_ seed: UInt64, _ stock: Int) throws {
+        let crossing = Crossing(seed: seed, stock: stock)
+        crossing.sendFromBoth()
+        crossing.shuffle(dataPercent: 30)
+        crossing.expectNothingLost()
+        crossing.exchange(until: crossing.now + 168 * second)
+        try crossing.expectAgreement()
         crossing.expectNothingLost()
     }
 

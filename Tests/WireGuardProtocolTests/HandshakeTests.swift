@@ -75,48 +75,102 @@ struct HandshakeTests {
                 == .accepted(pair.rightID))
     }
 
-    @Test func initiationOfTheGreaterKeyWins() throws {
-        let pair = try Pair()
+    /// What two initiations that cross have led to: the responses are under way.
+    private struct Crossed {
+        var leftResponded: Session
+        var rightResponded: Session
+        var responseToLeft: [UInt8]
+        var responseToRight: [UInt8]
+    }
+
+    private func cross(_ pair: Pair) throws -> Crossed {
         #expect(pair.leftKey.publicKey < pair.rightKey.publicKey)
         let fromLeft = try pair.left.initiate(pair.rightID, now: 1).orThrow()
         let fromRight = try pair.right.initiate(pair.leftID, now: 1).orThrow()
         _ = pair.left.receive(fromRight, from: pair.rightEndpoint, now: 2)
         _ = pair.right.receive(fromLeft, from: pair.leftEndpoint, now: 2)
-        let leftAnswers = pair.left.actions.drain()
-        let leftResponse = try leftAnswers.handshake(.response).orThrow()
-        let rightResponse = try pair.right.actions.drain().handshake(.response).orThrow()
-        #expect(
-            pair.left.receive(rightResponse, from: pair.rightEndpoint, now: 3)
-                == .dropped(.crossedInitiation))
-        #expect(pair.left.currentSession(pair.rightID) == nil)
-        #expect(pair.left.peer(pair.rightID)?.pending != nil)
-        #expect(
-            pair.right.receive(leftResponse, from: pair.leftEndpoint, now: 3)
-                == .accepted(pair.leftID))
-        let left = try leftAnswers.installed.orThrow()
-        #expect(left.confirm())
-        pair.left.sessionConfirmed(left, now: 4)
-        #expect(pair.left.actions.drain().names == ["promote"])
-        #expect(pair.left.peer(pair.rightID)?.pending == nil)
-        let right = try pair.right.currentSession(pair.leftID).orThrow()
-        #expect(right.localIndex == left.remoteIndex)
+        let fromLeftDevice = pair.left.actions.drain()
+        let fromRightDevice = pair.right.actions.drain()
+        return Crossed(
+            leftResponded: try fromLeftDevice.installed.orThrow(),
+            rightResponded: try fromRightDevice.installed.orThrow(),
+            responseToLeft: try fromRightDevice.handshake(.response).orThrow(),
+            responseToRight: try fromLeftDevice.handshake(.response).orThrow())
     }
 
-    @Test func initiationYieldsOnlyToOneThatCameShortlyBefore() throws {
-        let crossing = ImplementationLimits.initiationCrossingNanoseconds
-        for (pause, expected) in [(crossing - 1, false), (crossing, true)] {
+    @Test func eitherCrossedHandshakeIsUsed() throws {
+        for isLeftAnswered in [true, false] {
+            let pair = try Pair()
+            let crossed = try cross(pair)
+            let device = isLeftAnswered ? pair.left : pair.right
+            let peer = isLeftAnswered ? pair.rightID : pair.leftID
+            let response = isLeftAnswered ? crossed.responseToLeft : crossed.responseToRight
+            #expect(device.receive(response, from: .test(3), now: 3) == .accepted(peer))
+            let session = try device.currentSession(peer).orThrow()
+            #expect(session.isInitiator)
+            #expect(session.isUsableForSending(now: 3))
+            #expect(device.peer(peer)?.pending == nil)
+        }
+    }
+
+    @Test func initiationOfTheGreaterKeyWins() throws {
+        let pair = try Pair()
+        let crossed = try cross(pair)
+        _ = pair.left.receive(crossed.responseToLeft, from: pair.rightEndpoint, now: 3)
+        _ = pair.right.receive(crossed.responseToRight, from: pair.leftEndpoint, now: 3)
+        _ = pair.left.actions.drain()
+        _ = pair.right.actions.drain()
+        // Both send with their own; the lesser end moves when it hears from the other.
+        #expect(crossed.rightResponded.confirm())
+        pair.right.sessionConfirmed(crossed.rightResponded, now: 4)
+        #expect(pair.right.actions.drain().retired.isEmpty)
+        #expect(crossed.leftResponded.confirm())
+        pair.left.sessionConfirmed(crossed.leftResponded, now: 4)
+        #expect(pair.left.actions.drain().names == ["promote"])
+        let left = try pair.left.currentSession(pair.rightID).orThrow()
+        let right = try pair.right.currentSession(pair.leftID).orThrow()
+        #expect(left === crossed.leftResponded)
+        #expect(right.localIndex == left.remoteIndex)
+        // What is under way with the other session still arrives.
+        #expect(!crossed.rightResponded.isRetired)
+        #expect(pair.left.peer(pair.rightID)?.previous?.isRetired == false)
+    }
+
+    @Test func sessionInUseIsNotLeftForACrossedOne() throws {
+        let pair = try Pair()
+        let crossed = try cross(pair)
+        // A worker has heard from the peer, and the device not yet of that.
+        #expect(crossed.leftResponded.confirm())
+        #expect(crossed.rightResponded.confirm())
+        #expect(
+            pair.left.receive(crossed.responseToLeft, from: pair.rightEndpoint, now: 3)
+                == .dropped(.crossedInitiation))
+        #expect(
+            pair.right.receive(crossed.responseToRight, from: pair.leftEndpoint, now: 3)
+                == .dropped(.crossedInitiation))
+        pair.left.sessionConfirmed(crossed.leftResponded, now: 4)
+        #expect(pair.left.currentSession(pair.rightID) === crossed.leftResponded)
+        #expect(pair.left.peer(pair.rightID)?.pending == nil)
+    }
+
+    @Test func initiationSentAfterTheAnswerIsNoCrossing() throws {
+        for (sentAt, isCrossing) in [(second, true), (second + 1, false)] {
             let pair = try Pair()
             let fromRight = try pair.right.initiate(pair.leftID, now: second).orThrow()
             _ = pair.left.receive(fromRight, from: pair.rightEndpoint, now: second)
-            _ = pair.left.actions.drain()
-            let now = second + pause
+            let answered = try pair.left.actions.drain().installed.orThrow()
             let peer = try pair.left.peer(pair.rightID).orThrow()
-            pair.left.sendInitiation(peer, now: now, wallClock: .test(now))
+            pair.left.sendInitiation(peer, now: sentAt, wallClock: .test(sentAt))
             let fromLeft = try pair.left.actions.drain().handshake(.initiation).orThrow()
-            _ = pair.right.receive(fromLeft, from: pair.leftEndpoint, now: now)
+            _ = pair.right.receive(fromLeft, from: pair.leftEndpoint, now: sentAt)
             let response = try pair.right.actions.drain().handshake(.response).orThrow()
-            let outcome = pair.left.receive(response, from: pair.rightEndpoint, now: now)
-            #expect((outcome == .accepted(pair.rightID)) == expected)
+            _ = pair.left.receive(response, from: pair.rightEndpoint, now: sentAt)
+            let own = try pair.left.currentSession(pair.rightID).orThrow()
+            #expect(own.isInitiator)
+            #expect(answered.confirm())
+            pair.left.sessionConfirmed(answered, now: sentAt)
+            let current = pair.left.currentSession(pair.rightID)
+            #expect(current === (isCrossing ? answered : own))
         }
     }
 

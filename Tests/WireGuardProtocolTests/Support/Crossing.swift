@@ -16,8 +16,10 @@ final class Crossing {
     private var number: UInt64 = 1
     private var generator: SeededGenerator
 
-    /// - Parameter seed: Chooses the order, and with it which end plays which part.
-    init(seed: UInt64) {
+    /// - Parameters:
+    ///   - seed: Chooses the order, and with it which end plays which part.
+    ///   - stock: The end that behaves as other implementations do.
+    init(seed: UInt64, stock: Int? = nil) {
         generator = SeededGenerator(seed: seed)
         let keys = [PrivateKey.seeded(33), PrivateKey.seeded(44)]
         for index in 0..<2 {
@@ -32,6 +34,7 @@ final class Crossing {
                 peerKey: keys[1 - index].publicKey, peerEndpoint: .test(UInt8(1 - index)),
                 seed: seed &* 2 &+ UInt64(index) &+ 7, now: now, wallClock: .test(now))
         }
+        if let stock { ends[stock].isStock = true }
     }
 
     private func carry(_ bytes: [UInt8], to end: Int) {
@@ -48,6 +51,11 @@ final class Crossing {
         for end in ends { end.beginHandshake(now: now, wallClock: .test(now)) }
     }
 
+    /// Each end has a packet for the other.
+    func sendFromBoth() {
+        for index in 0..<2 { sendData(from: index) }
+    }
+
     /// One handshake without anything special.
     func establish() {
         ends[Int.random(in: 0...1, using: &generator)]
@@ -57,8 +65,10 @@ final class Crossing {
 
     /// Lets everything that is under way happen, in any order.
     ///
-    /// - Parameter dataPercent: How often an end sends data between two events, at first.
-    func shuffle(dataPercent: Int) {
+    /// - Parameters:
+    ///   - dataPercent: How often an end sends data between two events, at first.
+    ///   - keepsOrder: Whether what one end sends arrives in the order of its sending.
+    func shuffle(dataPercent: Int, keepsOrder: Bool = false) {
         for end in ends { end.isLagging = true }
         var dataLeft = 20
         while !flying.isEmpty || ends.contains(where: \.isBehind) {
@@ -73,7 +83,12 @@ final class Crossing {
             case 1: end.workerCatchesUp(now: now, wallClock: .test(now))
             default:
                 guard !flying.isEmpty else { continue }
-                deliver(flying.remove(at: Int.random(in: flying.indices, using: &generator)))
+                var place = Int.random(in: flying.indices, using: &generator)
+                let target = flying[place].to
+                if keepsOrder, let first = flying.firstIndex(where: { $0.to == target }) {
+                    place = first
+                }
+                deliver(flying.remove(at: place))
             }
         }
         for end in ends { end.isLagging = false }
@@ -97,6 +112,14 @@ final class Crossing {
             sendData(from: index)
         }
         deliverInOrder()
+    }
+
+    /// An exchange every two seconds.
+    func exchange(until end: UInt64) {
+        while now < end {
+            exchange()
+            now += 2 * second
+        }
     }
 
     private func sendData(from index: Int) {

@@ -23,6 +23,9 @@ final class SimulatedNode {
 
     private var receiving: [UInt32: Session] = [:]
     private(set) var sending: Session?
+    /// Whether the end forgets its own initiation when it reads the peer's, as the kernel and
+    /// wireguard-go do: no response to it is any good then.
+    var isStock = false
     /// Whether actions and reports wait.
     var isLagging = false
     /// Actions that the worker has not seen.
@@ -100,6 +103,11 @@ final class SimulatedNode {
                 let outcome = device.receive(
                     region, from: source, now: now, wallClock: wallClock, isUnderLoad: false)
                 if case .dropped(let reason) = outcome { count(reason) }
+                if isStock, bytes.first == 1, outcome == .accepted(peer),
+                    let peer = device.peer(peer)
+                {
+                    device.dropPending(peer)
+                }
             }
         }
         settle(now, wallClock)
