@@ -103,12 +103,12 @@ extension Tunnel {
 extension ReceiveOutcome {
     /// Whether somebody who knows our public key, but is no peer, had it answered or refused: then
     /// only a cookie can keep it from costing multiplications. Handshakes that succeed are what the
-    /// gateway is there for, and other messages are dropped for a hash at most.
+    /// gateway is there for. What needs no knowledge of our key, as a forged cookie reply, costs no
+    /// multiplication, and who sends it must not make newcomers fetch a cookie first.
     fileprivate var isSuspect: Bool {
         switch self {
         case .accepted: false
-        case .dropped(.unknownType), .dropped(.wrongLength), .dropped(.invalidMAC1): false
-        case .dropped: true
+        case .dropped(let reason): reason.isAfterMAC1
         }
     }
 }

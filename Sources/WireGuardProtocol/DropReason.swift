@@ -23,6 +23,7 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case responseWithoutInitiation
     /// A response to an initiation that crossed the peer's, whose session is already in use.
     case crossedInitiation
+    /// It names no message of ours, or one that already has its cookie.
     case cookieReplyWithoutRequest
     case cookieReplyInvalid
 
@@ -75,6 +76,27 @@ public enum DropReason: Int, CaseIterable, Sendable {
         case .stagedQueueFull: "staged_queue_full"
         case .handshakeFailed: "handshake_failed"
         case .counterExhausted: "counter_exhausted"
+        }
+    }
+}
+
+extension DropReason {
+    /// Whether a handshake message that was dropped for this had a valid `mac1`, so that its sender
+    /// knows our public key.
+    public var isAfterMAC1: Bool {
+        switch self {
+        case .invalidMAC2UnderLoad, .cookieRateLimited, .unknownReceiverIndex,
+            .lowOrderPublicKey, .handshakeAuthenticationFailed, .unknownPeer,
+            .staticKeysIncompatible, .replayedTimestamp, .initiationFlood,
+            .responseWithoutInitiation, .crossedInitiation:
+            true
+        case .unknownType, .wrongLength, .misdirectedData, .noPrivateKey, .invalidMAC1,
+            .cookieReplyWithoutRequest, .cookieReplyInvalid:
+            false
+        case .sessionExpired, .authenticationFailed, .replayed, .innerMalformed,
+            .sourceNotAllowed, .ecnDrop, .notIP, .noRoute, .noEndpoint, .stagedQueueFull,
+            .handshakeFailed, .counterExhausted:
+            false
         }
     }
 }

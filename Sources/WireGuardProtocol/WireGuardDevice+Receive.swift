@@ -70,7 +70,7 @@ extension WireGuardDevice {
         let receiver = reply.littleEndian32(
             at: WireGuardMessage.CookieReply.receiverIndexOffset)
         guard let id = indices[receiver], let peer = peer(id) else {
-            return .dropped(.unknownReceiverIndex)
+            return .dropped(.cookieReplyWithoutRequest)
         }
         let outcome = peer.cookie.accept(
             reply, from: peer.publicKey, now: now, scratch: scratch.plaintext.prefix(16))

@@ -206,6 +206,27 @@ def test_initiations_with_valid_mac1_and_nonsense_inside(lab):
     attack.survived(drops=1500)
 
 
+@pytest.mark.parametrize("kind, size", [(3, 64), (1, 148)])
+def test_forgeries_without_the_key_put_nobody_under_load(lab, kind, size):
+    """Who does not know our public key must not make newcomers fetch a cookie first."""
+    bench = Bench(lab)
+    forger = bench.peer.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    lab.closing.callback(forger.close)
+    # A machine that does not run us lets messages gather, which is load; that passes.
+    for _ in range(3):
+        for _ in range(500):
+            for _ in range(10):
+                forged = bytes([kind, 0, 0, 0]) + os.urandom(size - 4)
+                forger.sendto(forged, ("192.0.2.1", LISTEN_PORT))
+            time.sleep(0.002)
+        bench.peer.send(bench.peer.initiation())
+        answer, _ = bench.peer.receive(2)
+        if answer[0] == RESPONSE:
+            break
+        time.sleep(1.5)
+    assert answer[0] == RESPONSE
+
+
 def test_stranger_with_a_valid_handshake_gets_no_answer(lab):
     """A whole, correct initiation of a key that is nobody's peer: silence."""
     tunnel = OWN[0].build(lab)

@@ -65,6 +65,36 @@ struct DropReasonTests {
         expect(.noPrivateKey, pair.right, initiation)
     }
 
+    /// What anybody can send is told from what only those who know our public key can.
+    @Test func reasonsTellWhetherTheSenderKnowsTheKey() throws {
+        let pair = try Pair()
+        let initiation = try pair.left.initiate(pair.rightID, now: second).orThrow()
+        for kind in 0...5 as ClosedRange<UInt32> {
+            for count in [20, 32, 64, 92, 148] {
+                var bytes = withBytes(of: kind) + [UInt8](repeating: 7, count: count - 4)
+                for index in [bytes[4..<8], initiation[4..<8]] {
+                    bytes.replaceSubrange(4..<8, with: index)
+                    let outcome = pair.left.receive(bytes, from: .test(9), now: second)
+                    guard case .dropped(let reason) = outcome else {
+                        Issue.record("accepted")
+                        continue
+                    }
+                    #expect(!reason.isAfterMAC1, "\(reason)")
+                }
+            }
+        }
+        for kind in [1, 2] as [UInt32] {
+            let count = kind == 1 ? 148 : 92
+            let bytes = withBytes(of: kind) + [UInt8](repeating: 7, count: count - 4)
+            let outcome = pair.left.receive(
+                sealedAnew(bytes, pair.leftKey), from: .test(9), now: second)
+            guard case .dropped(let reason) = outcome else { throw Unexpected() }
+            #expect(reason.isAfterMAC1, "\(reason)")
+        }
+    }
+
+    private struct Unexpected: Error {}
+
     @Test func everyByteOfAnInitiationIsAuthenticated() throws {
         let pair = try Pair()
         let initiation = try pair.left.initiate(pair.rightID, now: second).orThrow()
@@ -194,7 +224,7 @@ struct DropReasonTests {
     @Test func cookieReplyMustNameAMessage() throws {
         let pair = try Pair()
         let reply = withBytes(of: 3) + [UInt8](repeating: 9, count: 60)
-        expect(.unknownReceiverIndex, pair.left, reply)
+        expect(.cookieReplyWithoutRequest, pair.left, reply)
         let initiation = try pair.left.initiate(pair.rightID, now: second).orThrow()
         var named = reply
         named.replaceSubrange(4..<8, with: initiation[4..<8])
