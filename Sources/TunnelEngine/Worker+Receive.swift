@@ -83,6 +83,10 @@ extension Worker {
 
     /// Steps: find the session, decrypt, replay check, source check, then timers and endpoint, ECN,
     /// coalesce.
+    ///
+    /// Only the confirmation of a session comes before the source check: it says that the peer has
+    /// the keys, whatever is inside. The initiator's first packet may have a source that is not
+    /// allowed, as a router solicitation from a link-local address, and no keepalive goes with it.
     private mutating func receiveDatagram(_ datagram: ByteRegion, _ context: inout MessageContext) {
         guard datagram.count >= WireGuardMessage.TransportData.overhead,
             datagram.littleEndian32(at: 0) == WireGuardMessage.Kind.transportData.rawValue

@@ -171,6 +171,23 @@ import WireGuardProtocol
         #expect(pair.left.link.drops[.sourceNotAllowed] == 1)
     }
 
+    @Test func packetOfAnotherSourceConfirmsTheSessionAndNothingElse() throws {
+        let pair = try WorkerBenchPair()
+        pair.establish()
+        let stray = answer(from: [10, 0, 0, 3])
+        try send(
+            sealed(pair.leftSession, counter: 0, stray), from: pair.left.sockets, to: pair.right)
+        #expect(pair.work { pair.right.link.drops[.sourceNotAllowed] == 1 })
+        #expect(pair.rightSession.isConfirmed)
+        #expect(pair.right.delivered().isEmpty)
+        #expect(pair.right.activity.receivedBytes == 0)
+        let events = pair.right.inbox.take()
+        #expect(events.count == 1)
+        guard case .confirmed? = events.first else { throw Unexpected() }
+    }
+
+    private struct Unexpected: Error {}
+
     @Test func replayIsDropped() throws {
         let pair = try WorkerBenchPair()
         pair.establish()
