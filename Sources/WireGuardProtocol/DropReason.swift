@@ -41,7 +41,6 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case noEndpoint
     case stagedQueueFull
     case handshakeFailed
-    case counterExhausted
 
     /// The case's name in snake case, e.g. `invalid_mac1`.
     public var name: String {
@@ -75,7 +74,6 @@ public enum DropReason: Int, CaseIterable, Sendable {
         case .noEndpoint: "no_endpoint"
         case .stagedQueueFull: "staged_queue_full"
         case .handshakeFailed: "handshake_failed"
-        case .counterExhausted: "counter_exhausted"
         }
     }
 }
@@ -95,7 +93,7 @@ extension DropReason {
             false
         case .sessionExpired, .authenticationFailed, .replayed, .innerMalformed,
             .sourceNotAllowed, .ecnDrop, .notIP, .noRoute, .noEndpoint, .stagedQueueFull,
-            .handshakeFailed, .counterExhausted:
+            .handshakeFailed:
             false
         }
     }
