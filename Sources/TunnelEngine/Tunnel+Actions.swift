@@ -39,10 +39,12 @@ extension Tunnel {
         case .install(let session, let use):
             queueForAll(.install(session))
             peers[session.peer]?.sessions.append(session)
-            if case .sending = use { queueForAll(.send(session.peer, with: session)) }
-            log.info("peer \(session.peer): session established")
+            guard case .sending = use else { return }
+            queueForAll(.send(session.peer, with: session))
+            noteEstablished(session)
         case .promote(let session):
             queueForAll(.send(session.peer, with: session))
+            noteEstablished(session)
             queueForAll(.sendStaged(session.peer, confirming: false))
         case .retire(let session):
             noteEnd(of: session)
@@ -61,6 +63,15 @@ extension Tunnel {
         case .sendHandshake, .endpointChanged:
             break
         }
+    }
+
+    /// Tells of a session once: putting the workers back in line promotes it again.
+    private func noteEstablished(_ session: Session) {
+        guard let peer = peers[session.peer], peer.establishedIndex != session.localIndex else {
+            return
+        }
+        peers[session.peer]?.establishedIndex = session.localIndex
+        log.info("peer \(peer.name): session established")
     }
 
     /// Keeps the session's share of the peer's loss estimate.

@@ -123,24 +123,25 @@ extension Tunnel {
             log.notice("a peer with this interface's own public key was ignored")
             return nil
         }
-        peers[id] = PeerState(publicKey: publicKey)
+        let peer = PeerState(publicKey: publicKey)
+        peers[id] = peer
         // Workers learn of the peer before all else that concerns it.
         for index in workers.indices { pendingCommands[index].append(.addPeer(id, activity)) }
-        log.debug("peer \(id) added")
+        log.debug("peer \(peer.name) added")
         return id
     }
 
     /// Removes a peer; workers forget it with the next routes: when the request is carried out, or
     /// before then, so that none of the numbers that rest for a while is still in use by a worker.
     private func remove(_ id: PeerID) {
-        peers[id] = nil
+        let name = peers.removeValue(forKey: id)?.name
         settings.allowedIPs.removeAll(of: id)
         settings.routesChanged = true
         settings.removedPeers.append(id)
         device.removePeer(id)
         if settings.removedPeers.count >= EngineLimits.removedPeersUnposted { postRoutes() }
         performActions()
-        log.debug("peer \(id) removed")
+        if let name { log.debug("peer \(name) removed") }
     }
 
     /// The protocol removes a peer that has the interface's own key.

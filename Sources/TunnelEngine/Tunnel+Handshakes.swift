@@ -96,7 +96,7 @@ extension Tunnel {
         guard let socket = sockets?.controlSocket else { return handshakeOutgoing.reset() }
         let failed = handshakeOutgoing.flush(
             on: socket, trafficClass: options.handshakeTrafficClass)
-        if failed > 0 { log.debug("\(failed) handshake messages could not be sent") }
+        if failed > 0 { log.trace("\(failed) handshake messages could not be sent") }
     }
 }
 

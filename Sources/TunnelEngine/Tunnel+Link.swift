@@ -167,7 +167,7 @@ extension Tunnel {
 
     private func noteRoaming(_ id: PeerID, _ endpoint: Endpoint, _ local: LocalAddress?) {
         guard var peer = peers[id] else { return }
-        if peer.endpoint != endpoint { log.debug("peer \(id) is now at \(endpoint)") }
+        if peer.endpoint != endpoint { log.trace("peer \(peer.name) is now at \(endpoint)") }
         peer.endpoint = endpoint
         peer.localAddress = local
         peers[id] = peer

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import Bench
 from lab import (
     UAPI_FOLDER, branchlined, is_reference_under_test, run, wait_until, wireguard_go)
 from pairs import OWN
@@ -188,6 +189,32 @@ def test_no_log_level_shows_a_secret(lab):
     assert tunnel.subject.key.private.hex() not in log
     assert tunnel.subject.key.private_base64 not in log
     assert psk.hex() not in log
+
+
+@pytest.mark.branchline_only
+def test_log_tells_of_a_session_once_the_peer_has_confirmed_it(lab):
+    """An answered initiation is no session yet, and whoever sends many makes no lines."""
+    bench = Bench(lab)
+    daemon, name = bench.end.daemon, bench.peer.key.public_base64[:10]
+
+    def told() -> list[str]:
+        return [line for line in daemon.log.splitlines() if "session established" in line]
+
+    session = bench.peer.shake()
+    time.sleep(0.3)
+    assert told() == []
+    assert bench.delivers(session.seal(bench.inner(b"first")), b"first")
+    wait_until(told, 2, "a line in the log")
+    assert bench.delivers(session.seal(bench.inner(b"second")), b"second")
+    assert len(told()) == 1 and name in told()[0] and " info" in told()[0], told()
+    # What a datagram brings about is told at the finest level only.
+    bench.peer.socket.close()
+    bench.peer.socket = bench.peer.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    assert bench.delivers(session.seal(bench.inner(b"moved")), b"moved")
+    port = str(bench.peer.port)
+    wait_until(lambda: port in daemon.peer(bench.peer.key.public)["endpoint"][0], 2, "it moved")
+    assert port not in daemon.log
+    assert name in daemon.log and "peer 0" not in daemon.log
 
 
 def open_tun(namespace, name: str, flags: int) -> int:
