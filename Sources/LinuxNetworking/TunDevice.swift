@@ -12,7 +12,8 @@ public final class TunDevice: Sendable {
     /// Name as the kernel had it when the device was opened; it may be renamed later.
     public let name: String
     public let interfaceIndex: UInt32
-    /// At least one. The kernel keeps a flow on one queue.
+    /// At least one. Left to itself the kernel moves a flow to the queue that its answers are
+    /// written to, and away again after three seconds without: see ``TunSteering``.
     public let queues: [TunQueue]
     public let offloads: TunOffloads
     public let hasVirtioHeader: Bool

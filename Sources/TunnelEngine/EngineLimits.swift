@@ -67,6 +67,9 @@ public enum EngineLimits {
     static let messagesPerReceive = 16
     /// A message of at most this many bytes is not bulk: delivering it takes a few microseconds.
     static let smallMessageBytes = 4_096
+    /// Less than this behind a message is no queue: the longest message, as CoDel's largest packet
+    /// (RFC 8289, section 4.1).
+    static let standingQueueBytes = 1 << 16
     /// Opened packets that may wait for their delivery.
     static let packetsHeld = messagesHeld * 64
     /// Counters of waiting packets, by the hash of their flow.
@@ -79,13 +82,16 @@ public enum EngineLimits {
     static let receiveBufferBytes = 4 << 20
     static let sendBufferBytes = 2 << 20
 
-    /// Handshake messages inside coalesced runs of data, per second and in one burst: a peer sends
-    /// one in two minutes.
-    static let strayHandshakesPerSecond = 500.0
-    static let strayHandshakesBurst = 64.0
+    /// Handshake messages inside coalesced runs of data, and data inside such of handshake
+    /// messages, per second and in one burst: a peer sends one in two minutes.
+    static let straysPerSecond = 500.0
+    static let straysBurst = 64.0
 
     // MARK: Control
 
+    /// Allowed IPs whose packets are steered to the worker of their peer: twice as many as a
+    /// request may name peers. The kernel reserves nothing for them.
+    static let steeredPrefixes = 1 << 17
     /// Removed peers that workers may still have to forget: fewer than there are numbers that rest
     /// before they are given to another peer.
     static let removedPeersUnposted = ImplementationLimits.restingPeerIDCount / 2

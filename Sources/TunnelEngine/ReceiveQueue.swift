@@ -21,6 +21,8 @@ struct ReceiveQueue: ~Copyable {
     private var end = 0
     /// Messages that are unopened and small.
     private var smallCount = 0
+    /// Bytes of unopened messages and of packets in the backlog.
+    private(set) var byteCount = 0
 
     private var backlog: FixedTable<Packet>
     private var backlogFirst = 0
@@ -59,7 +61,10 @@ struct ReceiveQueue: ~Copyable {
         let room = min(batch.messageCapacity - (end - first), batch.messageCapacity - place)
         guard room > 0 else { return 0 }
         let count = max(socket.receive(batch, at: place, limit: min(limit, room)), 0)
-        for message in end..<end + count where isSmall(message) { smallCount += 1 }
+        for message in end..<end + count {
+            byteCount += size(of: message)
+            if isSmall(message) { smallCount += 1 }
+        }
         end += count
         return count
     }
@@ -70,15 +75,17 @@ struct ReceiveQueue: ~Copyable {
     /// Whether a small message is still to be opened.
     var hasSmall: Bool { smallCount > 0 }
 
-    func isSmall(_ message: Int) -> Bool {
-        batch.region(index(of: message)).count <= EngineLimits.smallMessageBytes
-    }
+    func isSmall(_ message: Int) -> Bool { size(of: message) <= EngineLimits.smallMessageBytes }
+
+    /// Bytes of a message, as received.
+    func size(of message: Int) -> Int { batch.region(index(of: message)).count }
 
     /// The message to open next, which counts as opened from now on.
     mutating func nextUnopened() -> Int? {
         guard firstUnopened < end else { return nil }
         let message = firstUnopened
         firstUnopened += 1
+        byteCount -= size(of: message)
         if isSmall(message) { smallCount -= 1 }
         return message
     }
@@ -99,6 +106,7 @@ struct ReceiveQueue: ~Copyable {
         backlog[backlogEnd % backlog.count] = Packet(region: region, message: message, flow: flow)
         backlogEnd += 1
         waiting[Int(flow) % waiting.count] += 1
+        byteCount += region.count
     }
 
     /// Takes the oldest packet of the backlog. Its bytes stay until the next call of
@@ -108,6 +116,7 @@ struct ReceiveQueue: ~Copyable {
         let packet = backlog[backlogFirst % backlog.count]
         backlogFirst += 1
         waiting[Int(packet.flow) % waiting.count] -= 1
+        byteCount -= packet.region.count
         return packet.region
     }
 

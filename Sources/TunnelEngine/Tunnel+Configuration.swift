@@ -103,14 +103,14 @@ extension Tunnel {
         if let seconds = change.persistentKeepaliveSeconds {
             device.setPersistentKeepalive(id, seconds: seconds, now: now)
         }
-        if change.replaceAllowedIPs {
-            settings.allowedIPs.removeAll(of: id)
-            settings.routesChanged = true
-        }
+        if change.replaceAllowedIPs { removeAllowedIPs(of: id) }
         for allowedIP in change.allowedIPs {
             switch allowedIP {
-            case .add(let prefix): settings.allowedIPs.insert(prefix, id)
-            case .remove(let prefix): settings.allowedIPs.remove(prefix, id)
+            case .add(let prefix):
+                settings.allowedIPs.insert(prefix, id)
+                steering?.set(prefix, queue: device.homeWorker(id))
+            case .remove(let prefix):
+                if settings.allowedIPs.remove(prefix, id) { steering?.remove(prefix) }
             }
             settings.routesChanged = true
         }
@@ -135,13 +135,20 @@ extension Tunnel {
     /// before then, so that none of the numbers that rest for a while is still in use by a worker.
     private func remove(_ id: PeerID) {
         let name = peers.removeValue(forKey: id)?.name
-        settings.allowedIPs.removeAll(of: id)
-        settings.routesChanged = true
+        removeAllowedIPs(of: id)
         settings.removedPeers.append(id)
         device.removePeer(id)
         if settings.removedPeers.count >= EngineLimits.removedPeersUnposted { postRoutes() }
         performActions()
         if let name { log.debug("peer \(name) removed") }
+    }
+
+    private func removeAllowedIPs(of id: PeerID) {
+        if let steering {
+            for prefix in settings.allowedIPs.prefixes(of: id) { steering.remove(prefix) }
+        }
+        settings.allowedIPs.removeAll(of: id)
+        settings.routesChanged = true
     }
 
     /// The protocol removes a peer that has the interface's own key.

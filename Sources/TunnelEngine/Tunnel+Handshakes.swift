@@ -73,6 +73,7 @@ extension Tunnel {
     private func receiveHandshake(
         _ message: ByteRegion, from source: Endpoint, at local: LocalAddress?, now: UInt64
     ) {
+        if isData(message) { return pass(message, now: now) }
         let outcome = device.receive(
             message, from: source, now: now, wallClock: WallClock.now,
             isUnderLoad: now < underLoadUntil)
@@ -81,6 +82,19 @@ extension Tunnel {
             underLoadUntil = now + EngineLimits.underLoadNanoseconds
         }
         perform(answering: source, from: local)
+    }
+
+    private func isData(_ message: ByteRegion) -> Bool {
+        message.count >= WireGuardMessage.TransportData.overhead
+            && message.littleEndian32(at: 0) == WireGuardMessage.Kind.transportData.rawValue
+    }
+
+    /// Gives data to the worker that has its session: the kernel steers a run that it coalesced by
+    /// its first datagram, and that was a handshake message.
+    private func pass(_ message: ByteRegion, now: UInt64) {
+        guard strayBudget.take(now: now) else { return handshakeDrops.add(.misdirectedData) }
+        let index = message[WireGuardMessage.TransportData.receiverIndexOffset]
+        workers[Int(index) % workers.count].post([.receive(message.bytes)])
     }
 
     /// Queues a handshake message; sends at once when the batch is full.

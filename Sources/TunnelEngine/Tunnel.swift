@@ -3,6 +3,7 @@ public import Logging
 import Cryptography
 import EgressScheduling
 import PacketFormats
+import SystemPackage
 import Telemetry
 import WireGuardConfiguration
 import WireGuardProtocol
@@ -50,6 +51,9 @@ public final class Tunnel {
     }
 
     let tun: TunDevice
+    /// Gives each peer's packets to the worker that receives from it; `nil` with one worker, or
+    /// where the kernel refuses.
+    let steering: TunSteering?
     let options: Options
     let log: Logger
     let device: WireGuardDevice
@@ -86,6 +90,9 @@ public final class Tunnel {
     var bellDeadline: UInt64?
     /// Until when handshake messages gather; `nil` while each is taken up at once.
     var handshakePauseEnd: UInt64?
+    /// Data that arrived on the control socket and may be passed on.
+    var strayBudget = TokenBucket(
+        perSecond: EngineLimits.straysPerSecond, burst: EngineLimits.straysBurst)
     var handshakeBudget = TokenBucket(
         perSecond: EngineLimits.handshakesPerSecond, burst: EngineLimits.handshakeBurst)
     var end: End?
@@ -113,6 +120,17 @@ public final class Tunnel {
         self.options = options
         self.log = log
         device = WireGuardDevice(workerCount: options.workers)
+        var refusal: Errno?
+        if options.workers > 1 {
+            do {
+                steering = try TunSteering(tun, capacity: EngineLimits.steeredPrefixes)
+            } catch {
+                steering = nil
+                refusal = error
+            }
+        } else {
+            steering = nil
+        }
         loop = try EventLoop()
         inbox = ControlInbox(bell: try EventDescriptor())
         let monitor = try LinkMonitor()
@@ -125,6 +143,11 @@ public final class Tunnel {
         try loop.add(monitor.fileDescriptor, token: Self.linkToken, events: .readable)
         try loop.add(listener.fileDescriptor, token: Self.listenerToken, events: .readable)
         noteFallbacks(tun.fallbacks)
+        if let refusal {
+            noteFallbacks([
+                "flows may change TUN queues, and packets their order: \(refusal) (needs CAP_BPF)"
+            ])
+        }
         lengthenQueue()
         try readLink()
         try startWorkers()

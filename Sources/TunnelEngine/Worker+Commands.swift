@@ -52,6 +52,8 @@ extension Worker {
             use(newSocket)
         case .setMTU(let bytes):
             mtu = bytes
+        case .receive(let bytes):
+            receiveStray(bytes)
         case .stop:
             isStopping = true
         }

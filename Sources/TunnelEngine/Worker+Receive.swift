@@ -42,11 +42,11 @@ extension Worker {
                 while received.nextMessage == message, let packet = received.next() {
                     deliverBulk(packet)
                 }
-                budget -= received.batch.region(received.index(of: message)).count
+                budget -= received.size(of: message)
             } else if let message = received.nextUnopened() {
                 noteSojourn(message)
                 receiveMessage(message, isLast: true)
-                budget -= received.batch.region(received.index(of: message)).count
+                budget -= received.size(of: message)
             } else {
                 break
             }
@@ -79,6 +79,19 @@ extension Worker {
             offset += byteCount
         }
         noteReceived(&context)
+    }
+
+    /// Takes a datagram that came by way of the control thread, inside a run that began with a
+    /// handshake message. Where it came from is left to others to say.
+    mutating func receiveStray(_ bytes: [UInt8]) {
+        count(.datagramsReceived)
+        ByteArena.withCopy(of: bytes) { datagram in
+            var context = MessageContext(
+                number: -1, index: nil, outerECN: .notECT, isBulk: false, isLast: true)
+            receiveDatagram(datagram, &context)
+            noteReceived(&context)
+            deliver()
+        }
     }
 
     /// Steps: find the session, decrypt, replay check, source check, then timers and endpoint, ECN,
@@ -135,10 +148,10 @@ extension Worker {
         _ session: Session, _ byteCount: Int, _ context: inout MessageContext
     ) {
         context.byteCount += byteCount
-        guard !context.isPlaceKnown else { return }
+        guard !context.isPlaceKnown, let index = context.index else { return }
         context.isPlaceKnown = true
         guard peers.contains(session.peer) else { return }
-        let (batch, index) = (received.batch, context.index)
+        let batch = received.batch
         if let known = peers[session.peer].destination, known.matches(batch, index) { return }
         // The peer has moved here once the control thread knows, too; until then its next datagram
         // says so again.
@@ -203,7 +216,9 @@ extension Worker {
         let arrival = received.batch.arrivalNanoseconds(received.index(of: message))
         guard arrival != 0 else { return }
         let arrivalNow = Clock.realtimeNanoseconds()
-        let sojourn = arrivalNow > arrival ? arrivalNow - arrival : 0
+        // What waits for a worker without a queue behind it cannot be helped by slowing down.
+        let isStanding = received.byteCount >= EngineLimits.standingQueueBytes
+        let sojourn = isStanding && arrivalNow > arrival ? arrivalNow - arrival : 0
         if receiveQueue.left(sojournNanoseconds: sojourn, now: now) {
             owesSignal = true
         } else if sojourn < receiveQueue.targetNanoseconds {
@@ -227,11 +242,11 @@ extension Worker {
     }
 
     /// A handshake message can only get here inside a coalesced run; the control thread takes it.
-    private mutating func forwardHandshake(_ datagram: ByteRegion, _ index: Int) {
+    private mutating func forwardHandshake(_ datagram: ByteRegion, _ index: Int?) {
         switch WireGuardMessage.type(of: datagram) {
         case .message(.transportData): break
         case .message(.initiation), .message(.response), .message(.cookieReply):
-            guard strayBudget.take(now: now) else { return count(.inboxFull) }
+            guard let index, strayBudget.take(now: now) else { return count(.inboxFull) }
             post(
                 .handshakeMessage(
                     datagram.bytes, received.batch.source(index),
@@ -265,8 +280,8 @@ extension Worker {
 /// What the datagrams of one received message have in common.
 struct MessageContext {
     let number: Int
-    /// Place in the batch.
-    let index: Int
+    /// Place in the batch; `nil` for what came another way.
+    let index: Int?
     let outerECN: ECN
     let isBulk: Bool
     /// It is delivered at once: nothing that arrived later may pass it.
@@ -278,7 +293,7 @@ struct MessageContext {
     /// The endpoint was compared with the peer's.
     var isPlaceKnown = false
 
-    init(number: Int, index: Int, outerECN: ECN, isBulk: Bool, isLast: Bool) {
+    init(number: Int, index: Int?, outerECN: ECN, isBulk: Bool, isLast: Bool) {
         self.number = number
         self.index = index
         self.outerECN = outerECN

@@ -65,8 +65,8 @@ struct Worker: ~Copyable {
     var receiveQueue: SojournController
     /// Handshake messages that may be passed on to the control thread.
     var strayBudget = TokenBucket(
-        perSecond: EngineLimits.strayHandshakesPerSecond,
-        burst: EngineLimits.strayHandshakesBurst)
+        perSecond: EngineLimits.straysPerSecond,
+        burst: EngineLimits.straysBurst)
     /// Moves of peers that may be reported to the control thread.
     var roamingBudget = TokenBucket(
         perSecond: EngineLimits.roamingPerSecond, burst: EngineLimits.roamingBurst)

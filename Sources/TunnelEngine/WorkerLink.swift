@@ -30,6 +30,8 @@ enum WorkerCommand: Sendable {
     case setDatagramsPerSend(Int)
     /// The TUN device's MTU in bytes: padding stops there.
     case setMTU(Int)
+    /// Take a datagram of transport data that arrived on the control socket.
+    case receive([UInt8])
     /// End the thread.
     case stop
 
@@ -37,7 +39,7 @@ enum WorkerCommand: Sendable {
     /// worker applies what was posted before it looks at any frame or datagram.
     var isUrgent: Bool {
         switch self {
-        case .sendStaged, .discardStaged, .useSocket, .stop: true
+        case .sendStaged, .discardStaged, .useSocket, .receive, .stop: true
         case .route, .addPeer, .removePeer, .setDestination, .setDatagramsPerSend, .install, .send,
             .retire, .setMTU:
             false

@@ -234,6 +234,21 @@ def test_responder_sends_no_data_before_the_initiator_confirmed(lab):
     assert b"later" in bench.outgoing(session, b"later")[0]
 
 
+@pytest.mark.branchline_only
+def test_data_behind_a_handshake_message_in_one_run_arrives(lab):
+    """The receiving kernel steers a run by its first datagram; the others may be another's."""
+    bench = Bench(lab)
+    session = session_of(bench)
+    udp_segment = 103
+    bench.peer.socket.setsockopt(socket.IPPROTO_UDP, udp_segment, 148)
+    for turn in range(5):
+        payload = b"behind %d" % turn
+        run = bench.peer.initiation() + session.seal(bench.inner(payload))
+        bench.peer.socket.sendto(run, bench.peer.remote)
+        assert bench.arrived() == payload
+        time.sleep(0.05)
+
+
 def test_previous_session_is_read_while_the_next_begins(lab):
     bench = Bench(lab)
     old = session_of(bench)

@@ -45,6 +45,22 @@ int clinux_tun_set_header_size(int descriptor, int size);
 int clinux_tun_header_size(int descriptor, int *size);
 int clinux_tun_set_persistent(int descriptor, int persistent);
 
+/// A prefix of IPv6 addresses, IPv4 ones as ::ffff:0:0/96; BPF_MAP_TYPE_LPM_TRIE's key.
+struct clinux_steering_key {
+    uint32_t length;
+    uint8_t address[16];
+};
+
+/// bpf(BPF_MAP_CREATE): a table from prefixes to queues. Returns a descriptor or -errno; EPERM
+/// without CAP_BPF (CAP_SYS_ADMIN before Linux 5.8).
+int clinux_steering_table(unsigned int capacity);
+/// bpf(BPF_MAP_UPDATE_ELEM), bpf(BPF_MAP_DELETE_ELEM). Return 0 or -errno.
+int clinux_steering_set(int table, const struct clinux_steering_key *key, uint32_t queue);
+int clinux_steering_remove(int table, const struct clinux_steering_key *key);
+/// bpf(BPF_PROG_LOAD), TUNSETSTEERINGEBPF: from now on a packet's destination names its queue; 0 if
+/// no prefix of the table contains it. Returns 0 or -errno.
+int clinux_tun_steer(int descriptor, int table);
+
 // ---- Sockets ----
 
 enum {
