@@ -28,7 +28,8 @@ public final class EventLoop: @unchecked Sendable {
     private let capacity: Int
 
     /// - Parameter capacity: Most events that one wait returns; others come with the next.
-    /// epoll_create1
+    /// - Throws: Also where the system does not let this process wait, as it would not later.
+    ///   epoll_create1, epoll_pwait2
     public init(capacity: Int = 64) throws(Errno) {
         precondition(capacity > 0, "an event loop reports at least one event")
         let created = epoll_create1(Int32(EPOLL_CLOEXEC))
@@ -37,6 +38,8 @@ public final class EventLoop: @unchecked Sendable {
         unsafe storage = .allocate(capacity: capacity)
         unsafe storage.initialize(repeating: epoll_event(), count: capacity)
         self.capacity = capacity
+        let count = poll(timeoutNanoseconds: 0)
+        if count < 0 && count != -EINTR { throw Errno(rawValue: -count) }
     }
 
     deinit {
@@ -61,11 +64,19 @@ public final class EventLoop: @unchecked Sendable {
     /// Waits for events, which stay readable by index until the next call.
     ///
     /// - Parameter timeoutNanoseconds: `nil` or negative waits for ever, 0 only looks.
-    /// - Returns: Number of events, 0 after the timeout or a signal, or -errno. epoll_pwait2
+    /// - Returns: Number of events, 0 after the timeout or a signal. epoll_pwait2
     public func wait(timeoutNanoseconds: Int64?) -> Int {
-        let count = unsafe clinux_epoll_wait(
-            descriptor.rawValue, storage, Int32(capacity), timeoutNanoseconds ?? -1)
-        return count == -EINTR ? 0 : Int(count)
+        let count = poll(timeoutNanoseconds: timeoutNanoseconds ?? -1)
+        if count >= 0 { return Int(count) }
+        // Descriptor and memory are this loop's own and the call has worked before, so nothing but
+        // a signal is left. Should it fail all the same, its callers must not take up a processor.
+        if count != -EINTR { usleep(Self.failurePauseMicroseconds) }
+        return 0
+    }
+
+    private func poll(timeoutNanoseconds: Int64) -> Int32 {
+        unsafe clinux_epoll_wait(
+            descriptor.rawValue, storage, Int32(capacity), timeoutNanoseconds)
     }
 
     /// The token of an event of the latest wait.
@@ -90,4 +101,6 @@ public final class EventLoop: @unchecked Sendable {
             throw Errno(rawValue: errno)
         }
     }
+
+    private static let failurePauseMicroseconds: UInt32 = 10_000
 }

@@ -90,7 +90,7 @@ private final class Pump: Sendable {
         }
         let arena = ByteArena(count: 65_600)
         while true {
-            for index in 0..<max(loop.wait(timeoutNanoseconds: nil), 0) {
+            for index in 0..<loop.wait(timeoutNanoseconds: nil) {
                 let token = Int(loop.token(at: index))
                 if token == 2 { return }
                 copy(from: tuns[token].queues[0], to: tuns[1 - token].queues[0], arena)

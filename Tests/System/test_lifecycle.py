@@ -6,6 +6,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -98,6 +99,19 @@ def test_foreground_by_environment_does_not_daemonise(lab):
     assert process.poll() is None, "left the foreground"
     process.terminate()
     process.wait(5)
+
+
+@pytest.mark.branchline_only
+def test_sandbox_that_refuses_newer_calls_does_not_stop_the_tunnel(lab):
+    """Older container runtimes answer EPERM, not ENOSYS, to calls that they do not know."""
+    one, two = lab.namespace(), lab.namespace()
+    outer_link(lab, one, two)
+    sandbox = (sys.executable, str(Path(__file__).with_name("sandbox.py")), "441")
+    first = End(one, lab.daemon(one, branchlined(), prefix=sandbox), 1).start()
+    second = End(two, lab.daemon(two, branchlined()), 2).start()
+    first.add_peer(second, endpoint=second.endpoint())
+    second.add_peer(first)
+    echo(first, second)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda n: n.name)

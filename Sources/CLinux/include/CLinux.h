@@ -119,7 +119,8 @@ int clinux_signalfd(const int *signals, unsigned int count);
 /// The next pending signal of a signalfd, 0 when there is none, or -errno.
 int clinux_signalfd_next(int descriptor);
 /// epoll_pwait2, or epoll_wait in whole milliseconds (rounded up) where the kernel is older than
-/// 5.11. A negative timeout waits for ever. Returns a count or -errno.
+/// 5.11 or a sandbox refuses the newer call. A negative timeout waits for ever. Returns a count or
+/// -errno.
 int clinux_epoll_wait(
     int descriptor, struct epoll_event *events, int capacity, int64_t timeout_nanoseconds);
 
