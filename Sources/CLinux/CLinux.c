@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <syslog.h>
 #include <unistd.h>
 
 static_assert(sizeof(struct clinux_message) == sizeof(struct mmsghdr), "mmsghdr differs");
@@ -208,3 +209,14 @@ int clinux_enter_network_namespace(int descriptor) {
 }
 
 int clinux_unshare_network_namespace(void) { return result(unshare(CLONE_NEWNET)); }
+
+// ---- System log ----
+
+void clinux_open_log(const char *program) {
+    // openlog keeps the pointer.
+    static char name[32];
+    strncpy(name, program, sizeof name - 1);
+    openlog(name, LOG_PID, LOG_DAEMON);
+}
+
+void clinux_log(int severity, const char *message) { syslog(severity, "%s", message); }

@@ -118,6 +118,10 @@ public enum EngineLimits {
     static let handshakePauseNanoseconds: UInt64 = 1_000_000
     /// How long load lasts after it was last seen, in nanoseconds.
     static let underLoadNanoseconds: UInt64 = 1_000_000_000
+    /// How long until a UDP port that cannot be opened is tried again; doubled each time up to the
+    /// second figure.
+    static let socketPauseNanoseconds: UInt64 = 1_000_000_000
+    static let socketPauseNanosecondsMax: UInt64 = 30_000_000_000
     /// Configuration connections at once, and how long one may stay silent.
     static let controlConnectionsMax = 128
     static let controlConnectionNanoseconds: UInt64 = 10_000_000_000

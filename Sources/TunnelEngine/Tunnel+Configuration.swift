@@ -188,8 +188,8 @@ extension Tunnel {
 
     private func engineStatus() -> EngineStatus {
         var status = EngineStatus(
-            version: Release.version, mtu: settings.mtu, workerCount: workers.count,
-            cipher: cipherSummary,
+            version: Release.version, mtu: settings.mtu, socketFault: socketFault?.reason,
+            workerCount: workers.count, cipher: cipherSummary,
             offloads: offloadNames, fallbacks: fallbacks,
             uptimeSeconds: (Clock.monotonicNanoseconds() - startedAt) / 1_000_000_000)
         let drops = workers.map(\.drops) + [handshakeDrops]

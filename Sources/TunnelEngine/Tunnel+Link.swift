@@ -81,68 +81,6 @@ extension Tunnel {
         }
     }
 
-    /// Opens sockets when the interface is up, closes them when it is down.
-    func updateSockets() {
-        guard settings.isUp else { return closeSockets() }
-        guard sockets == nil else { return }
-        do {
-            try openSockets(port: settings.listenPort)
-        } catch {
-            log.error("\(error)")
-        }
-    }
-
-    /// Whether nobody else holds the port, asked while the interface is down and needs none yet.
-    func probe(port: UInt16) throws(UDPSocketError) {
-        try UDPSocketGroup.bind(port: port, dataSockets: options.workers).close()
-    }
-
-    func openSockets(port: UInt16) throws(UDPSocketError) {
-        let group = try UDPSocketGroup.bind(
-            port: port, dataSockets: options.workers, firewallMark: settings.firewallMark,
-            buffers: .init(
-                receiveByteCount: options.receiveBufferBytes,
-                sendByteCount: EngineLimits.sendBufferBytes))
-        releaseSockets()
-        sockets = group
-        settings.listenPort = group.port
-        noteFallbacks(group.fallbacks)
-        try? loop.add(
-            group.controlSocket.fileDescriptor, token: Self.handshakeToken, events: .readable)
-        for (index, socket) in group.dataSockets.enumerated() {
-            pendingCommands[index] += [
-                .setDatagramsPerSend(group.offloads.segmentCountMax), .useSocket(socket),
-            ]
-        }
-        for (id, peer) in peers { postDestination(of: id, peer) }
-        postCommands()
-    }
-
-    func closeSockets() {
-        guard sockets != nil else { return }
-        releaseSockets()
-        postToAll([.useSocket(nil)])
-        sockets = nil
-    }
-
-    private func releaseSockets() {
-        guard let group = sockets else { return }
-        closedSocketDrops += UInt64(group.kernelDropCount)
-        try? loop.remove(group.controlSocket.fileDescriptor)
-        handshakeOutgoing.reset()
-    }
-
-    /// Prepares the peer's destination for the workers' sockets.
-    func postDestination(of id: PeerID, _ peer: PeerState) {
-        guard let family = sockets?.family else { return }
-        let destination = peer.endpoint.flatMap {
-            Destination($0, family: family, source: peer.localAddress)
-        }
-        for index in workers.indices {
-            pendingCommands[index].append(.setDestination(id, destination))
-        }
-    }
-
     func readInbox() {
         inbox.bell.drain()
         let now = Clock.monotonicNanoseconds()

@@ -74,6 +74,8 @@ public final class Tunnel {
     var threads: [WorkerThread] = []
     var pendingCommands: [[WorkerCommand]] = []
     var sockets: UDPSocketGroup?
+    /// `nil` while the sockets are open or the interface is down.
+    var socketFault: SocketFault?
     var settings = InterfaceState()
     var peers: [PeerID: PeerState] = [:]
     var connections: [UInt64: ControlConnection] = [:]
@@ -160,6 +162,7 @@ public final class Tunnel {
             wait()
             expireConnections()
             ringOwedBells()
+            retrySockets()
             resumeHandshakes()
             reviewForeignLink()
             if runsTimers {
@@ -179,7 +182,7 @@ public final class Tunnel {
         var timeout: Int64?
         let deadlines = [
             runsTimers ? device.nextDeadline : nil, nextConnectionDeadline, bellDeadline,
-            handshakePauseEnd, foreignLinkDeadline,
+            handshakePauseEnd, foreignLinkDeadline, socketFault?.retryAt,
         ]
         if let deadline = deadlines.compactMap({ $0 }).min() {
             timeout = deadline > now ? Int64(clamping: deadline - now) : 0

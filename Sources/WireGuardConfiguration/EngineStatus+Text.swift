@@ -27,6 +27,7 @@ extension EngineStatus {
         switch key {
         case "version": version = value
         case "mtu": mtu = try UAPI.number(key, value, line)
+        case "socket_fault": socketFault = value
         case "workers": workerCount = try UAPI.number(key, value, line)
         case "cipher": cipher = value
         case "offload": offloads.append(value)
@@ -62,6 +63,7 @@ extension UAPI {
         text.append("version", onOneLine(status.version))
         text.append("uptime_sec", status.uptimeSeconds)
         text.append("mtu", status.mtu)
+        if let fault = status.socketFault { text.append("socket_fault", onOneLine(fault)) }
         text.append("workers", status.workerCount)
         text.append("cipher", onOneLine(status.cipher))
         for offload in status.offloads { text.append("offload", onOneLine(offload)) }

@@ -41,6 +41,8 @@ public struct EngineStatus: Sendable, Equatable {
     public var version: String
     /// The interface's current MTU in bytes.
     public var mtu: Int
+    /// Why no UDP port is open although the interface is up; `nil` where nothing is wrong.
+    public var socketFault: String?
     public var workerCount: Int
     /// Which implementation encrypts packets.
     public var cipher: String
@@ -54,12 +56,14 @@ public struct EngineStatus: Sendable, Equatable {
     public var peers: [PeerHealth]
 
     public init(
-        version: String = "", mtu: Int = 0, workerCount: Int = 0, cipher: String = "",
+        version: String = "", mtu: Int = 0, socketFault: String? = nil, workerCount: Int = 0,
+        cipher: String = "",
         offloads: [String] = [], fallbacks: [String] = [], uptimeSeconds: UInt64 = 0,
         drops: [Drops] = [], peers: [PeerHealth] = []
     ) {
         self.version = version
         self.mtu = mtu
+        self.socketFault = socketFault
         self.workerCount = workerCount
         self.cipher = cipher
         self.offloads = offloads

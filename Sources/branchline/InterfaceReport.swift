@@ -24,6 +24,7 @@ struct InterfaceReport: Encodable {
         let version: String
         let uptimeSeconds: UInt64
         let mtu: Int
+        let socketFault: String?
         let workerCount: Int
         let cipher: String
         let offloads: [String]
@@ -97,6 +98,7 @@ extension InterfaceReport.Engine {
         version = engine.version
         uptimeSeconds = engine.uptimeSeconds
         mtu = engine.mtu
+        socketFault = engine.socketFault
         workerCount = engine.workerCount
         cipher = engine.cipher
         offloads = engine.offloads

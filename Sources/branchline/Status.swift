@@ -14,7 +14,8 @@ struct Status: ParsableCommand {
 
             \(InterfaceReport.jsonHelp) Also received_packets, lost_packets and loss_share \
             (0 to 1) of each peer, and engine: version, uptime_seconds, mtu, worker_count, cipher, \
-            offloads, fallbacks, and drops with the number of packets for each reason.
+            offloads, fallbacks, drops with the number of packets for each reason, and \
+            socket_fault where the UDP port cannot be opened.
             """)
 
     @Argument(
@@ -89,6 +90,9 @@ extension InterfaceReport {
             }
             facts.append(("served by", "another program, which tells no more"))
             return facts
+        }
+        if let fault = engine.socketFault {
+            facts.append(("socket", "none: \(fault); it is tried again and again"))
         }
         facts += [
             ("MTU", String(engine.mtu)),

@@ -21,7 +21,9 @@ struct BranchlineDaemon: ParsableCommand {
               sudo WG_QUICK_USERSPACE_IMPLEMENTATION=branchlined wg-quick up wg0
 
             ENVIRONMENT:
-              LOG_LEVEL              silent, error (default), info, debug or verbose
+              LOG_LEVEL              silent, error (default), info, debug or verbose. Messages go to
+                                     standard error; in the background, where LOG_LEVEL is not
+                                     set, to the system's log
               WG_TUN_FD              an open TUN device to use, by descriptor number
               WG_UAPI_FD             a listening configuration socket to use
               WG_PROCESS_FOREGROUND  1: stay in the foreground
@@ -88,7 +90,7 @@ struct BranchlineDaemon: ParsableCommand {
     private func serve(_ environment: DaemonEnvironment, _ workers: Int) throws {
         let readiness = BackgroundProcess.Readiness.inherited()
         let signals = try SignalDescriptor([SIGTERM, SIGINT])
-        let log = environment.makeLogger(label: interface)
+        let log = environment.makeLogger(label: interface, isInBackground: readiness != nil)
         var options = Tunnel.Options(workers: workers)
         options.handshakeTrafficClass = handshakeDSCP << 2
         options.copiesECN = copyECN
@@ -97,7 +99,7 @@ struct BranchlineDaemon: ParsableCommand {
         let tunnel = try Tunnel(
             tun: tun, listener: listener, signals: signals, options: options, log: log)
         log.info("serving \(tun.name)")
-        readiness?.announce(keepingOutput: environment.wantsLog)
+        readiness?.announce(keepingOutput: environment.keepsOutput)
         switch tunnel.run() {
         case .stopped: log.info("stopped")
         case .deviceRemoved: log.info("the interface was deleted")

@@ -25,11 +25,11 @@ struct DaemonEnvironment {
 
     /// A background daemon holds its starter's output open only when LOG_LEVEL asks it to:
     /// whoever reads that output to its end, as wg-quick's caller may, would wait for ever.
-    var wantsLog: Bool { !(variables["LOG_LEVEL"] ?? "").isEmpty && level != nil }
+    var keepsOutput: Bool { !(variables["LOG_LEVEL"] ?? "").isEmpty && level != nil }
 
     private var level: Logger.Level? {
         switch variables["LOG_LEVEL"] {
-        case "silent", "": nil
+        case "silent": nil
         case "verbose", "debug": .debug
         case "trace": .trace
         case "info": .info
@@ -37,11 +37,15 @@ struct DaemonEnvironment {
         }
     }
 
-    func makeLogger(label: String) -> Logger {
+    /// Writes to standard error, or to the system's log where a background daemon lets that go.
+    func makeLogger(label: String, isInBackground: Bool) -> Logger {
         guard let level else {
             return Logger(label: label) { _ in SwiftLogNoOpLogHandler() }
         }
-        var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: label) { label in
+            if isInBackground && !keepsOutput { return SystemLogHandler(label: label) }
+            return StreamLogHandler.standardError(label: label)
+        }
         logger.logLevel = level
         return logger
     }

@@ -1,5 +1,6 @@
 """up, down, show and status against a daemon, in namespaces of their own."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -86,6 +87,42 @@ def test_show_agrees_with_wg(tunnel):
                 break
         assert ours == theirs
     assert "(hidden)" in tunnel.run("show", interface).stdout
+
+
+@contextlib.contextmanager
+def port_holder(namespace, port):
+    """Another program that has a UDP port of the namespace."""
+    program = (
+        "import socket,time; s=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM)\n"
+        "while True:\n"
+        f" try: s.bind(('::',{port})); break\n"
+        " except OSError: time.sleep(0.01)\n"
+        "print('bound',flush=True); time.sleep(60)")
+    holder = subprocess.Popen(
+        ["ip", "netns", "exec", namespace, "python3", "-c", program],
+        stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "bound\n"
+        yield
+    finally:
+        holder.kill()
+        holder.wait()
+
+
+def test_status_tells_that_the_port_is_taken(tunnel):
+    interface = tunnel.network.interfaces[0]
+    assert "socket_fault" not in tunnel.run("status", interface, "--json").stdout
+    tunnel.ip(0, "link", "set", interface, "down")
+    with port_holder(tunnel.network.namespaces[0], 51820):
+        tunnel.ip(0, "link", "set", interface, "up")
+        deadline = time.monotonic() + 5
+        while "is in use" not in (text := tunnel.run("status", interface).stdout):
+            assert time.monotonic() < deadline, text
+            time.sleep(0.05)
+        (line,) = [line for line in text.splitlines() if line.startswith("  socket ")]
+        assert "none: UDP port 51820 is in use" in line
+        (report,) = json.loads(tunnel.run("status", interface, "--json").stdout)
+        assert "UDP port 51820 is in use" in report["engine"]["socket_fault"]
 
 
 def test_json_tells_the_peers_and_no_secrets(tunnel):
@@ -399,21 +436,12 @@ def test_a_daemon_that_fails_is_named(pair):
 
 
 def test_a_port_in_use_is_explained(tunnel):
-    holder = subprocess.Popen(
-        ["ip", "netns", "exec", tunnel.network.namespaces[0], "python3", "-c",
-         "import socket,time; s=socket.socket(socket.AF_INET6,socket.SOCK_DGRAM); "
-         "s.bind(('::',40404)); print('bound',flush=True); time.sleep(60)"],
-        stdout=subprocess.PIPE, text=True)
-    try:
-        assert holder.stdout.readline() == "bound\n"
+    with port_holder(tunnel.network.namespaces[0], 40404):
         assert tunnel.down(0).returncode == 0
         path = tunnel.write(0)
         path.write_text(path.read_text().replace("ListenPort = 51820", "ListenPort = 40404"))
         result = tunnel.call(0, "up", str(path))
         assert result.returncode == 1 and "ListenPort" in result.stderr
-    finally:
-        holder.kill()
-        holder.wait()
 
 
 def test_down_from_another_namespace_says_so(tunnel):

@@ -1,5 +1,6 @@
 """Starting, daemonising, ending, descriptors handed in, and what goes wrong at the start."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -42,7 +43,7 @@ def process_of(name: str) -> int | None:
 def daemonised(lab):
     """Starts the daemon without -f; returns a function giving (name, namespace, exit, pid)."""
 
-    def start(**environment) -> tuple:
+    def start(*prefix: str, **environment) -> tuple:
         namespace, name = lab.namespace(), lab.interface_name()
 
         def end():
@@ -53,7 +54,7 @@ def daemonised(lab):
 
         lab.closing.callback(end)
         done = subprocess.run(
-            ["ip", "netns", "exec", namespace.name, branchlined(), name], timeout=20,
+            ["ip", "netns", "exec", namespace.name, *prefix, branchlined(), name], timeout=20,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             env={**os.environ, **environment})
         return name, namespace, done.returncode, process_of(name)
@@ -87,6 +88,74 @@ def test_daemonised_process_ends_with_its_device(daemonised):
     namespace.configure(f"link del {name}")
     wait_until(lambda: process_of(name) is None, 5, "the daemon ends with its device")
     assert not (UAPI_FOLDER / f"{name}.sock").exists()
+
+
+@contextlib.contextmanager
+def system_log(folder: Path):
+    """Yields a system log's socket, and the words before a command that make it /dev/log there."""
+    devices = folder / "dev"
+    devices.mkdir()
+    script = (
+        'cd "$0" && mkdir net && for f in null urandom net/tun; do '
+        ': > $f && mount --bind /dev/$f $f || exit; done; mount --rbind . /dev && exec "$@"')
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(devices / "log"))
+        log.settimeout(5)
+        yield log, ("unshare", "-m", "sh", "-c", script, str(devices))
+
+
+@pytest.mark.branchline_only
+@pytest.mark.parametrize("level", [None, "", "silent"])
+def test_errors_in_the_background_reach_the_system_log(lab, daemonised, level):
+    environment = {} if level is None else {"LOG_LEVEL": level}
+    with system_log(lab.folder) as (log, prefix):
+        name, namespace, status, pid = daemonised(*prefix, **environment)
+        assert status == 0
+        with namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("0.0.0.0", LISTEN_PORT))
+            namespace.run("wg", "set", name, "listen-port", str(LISTEN_PORT), check=False)
+        if level == "silent":
+            log.settimeout(0.5)
+            with pytest.raises(TimeoutError):
+                log.recv(1000)
+            return
+        message = log.recv(1000).decode()
+        assert message.startswith("<27>"), "facility daemon, severity error"
+        assert f"branchlined[{pid}]: {name}: " in message, message
+        assert str(LISTEN_PORT) in message, message
+
+
+@pytest.mark.branchline_only
+def test_port_that_is_taken_when_the_link_goes_up_is_tried_again(lab):
+    tunnel = OWN[0].build(lab)
+    tunnel.passes()
+    daemon, namespace = tunnel.subject.daemon, tunnel.subject.namespace
+    assert "socket_fault" not in daemon.status()
+    namespace.configure(f"link set {daemon.name} down")
+    wait_until(lambda: "UNCONN" not in namespace.run("ss", "-lun").stdout, 5, "the port is free")
+    with namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", LISTEN_PORT))
+        namespace.configure(f"link set {daemon.name} up")
+        fault = wait_until(lambda: daemon.status().get("socket_fault"), 5, "status tells")
+        assert f"UDP port {LISTEN_PORT} is in use" in fault
+        time.sleep(1.5)
+        assert daemon.status()["socket_fault"] == fault
+    tunnel.passes(seconds=12)
+    assert "socket_fault" not in daemon.status()
+    assert daemon.log.count("no socket: ") == 1, "said once, not with every attempt"
+
+
+@pytest.mark.branchline_only
+def test_another_port_ends_the_wait_for_one_that_is_taken(lab):
+    daemon = lab.daemon(lab.namespace(), branchlined()).start()
+    with daemon.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        daemon.set(f"listen_port={LISTEN_PORT}")
+        taken.bind(("0.0.0.0", LISTEN_PORT))
+        daemon.namespace.configure(f"link set {daemon.name} up")
+        wait_until(lambda: daemon.status().get("socket_fault"), 5, "status tells")
+        daemon.set(f"listen_port={LISTEN_PORT + 1}")
+        assert "socket_fault" not in daemon.status()
+        assert daemon.get()["device"][0]["listen_port"] == [str(LISTEN_PORT + 1)]
 
 
 def test_foreground_by_environment_does_not_daemonise(lab):

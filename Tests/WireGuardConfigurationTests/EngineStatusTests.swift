@@ -7,7 +7,7 @@ import WireGuardConfiguration
     @Test func statusSurvivesTheRoundTrip() throws {
         let key = try #require(PublicKey(hex: Samples.peerHex[0]))
         let status = EngineStatus(
-            version: "0.1.0", mtu: 1420, workerCount: 2,
+            version: "0.1.0", mtu: 1420, socketFault: "UDP port 51820 is in use", workerCount: 2,
             cipher: "libipsec-mb 1.3.0 job API, AVX512",
             offloads: ["TSO4", "USO6"], fallbacks: ["this kernel has no USO"], uptimeSeconds: .max,
             drops: [
@@ -31,9 +31,11 @@ import WireGuardConfiguration
     }
 
     @Test func lineBreaksCannotForgeLines() throws {
-        let text = UAPI.serialize(EngineStatus(fallbacks: ["first\ncipher=none\r\nmtu=1"]))
+        let text = UAPI.serialize(
+            EngineStatus(socketFault: "a\nmtu=2", fallbacks: ["first\ncipher=none\r\nmtu=1"]))
         let read = try EngineStatus(answer: Array(text.utf8))
         #expect(read.fallbacks == ["first cipher=none mtu=1"])
+        #expect(read.socketFault == "a mtu=2")
         #expect(read.cipher == "" && read.mtu == 0)
     }
 

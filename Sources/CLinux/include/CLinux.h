@@ -142,4 +142,11 @@ int clinux_run_on(int processor);
 int clinux_enter_network_namespace(int descriptor);
 int clinux_unshare_network_namespace(void);
 
+// ---- System log (syslog.h) ----
+
+/// openlog with LOG_PID and LOG_DAEMON; at most 31 bytes of the name count.
+void clinux_open_log(const char *program);
+/// syslog. The severity is one of LOG_EMERG (0) to LOG_DEBUG (7).
+void clinux_log(int severity, const char *message);
+
 #endif
