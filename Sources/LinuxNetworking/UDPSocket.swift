@@ -144,6 +144,11 @@ extension UDPSocket {
             SOL_SOCKET, Int32(CLINUX_SO_MARK), Int32(bitPattern: mark))
     }
 
+    /// The mark of what the socket sends; 0 for no mark. SO_MARK
+    func firewallMark() throws(Errno) -> UInt32 {
+        UInt32(bitPattern: try descriptor.option(SOL_SOCKET, Int32(CLINUX_SO_MARK)))
+    }
+
     /// Messages that the kernel has dropped because the receive buffer was full (or a checksum was
     /// wrong), since the socket was opened; wraps at 2^32. `nil` before Linux 4.12.
     /// SO_MEMINFO, SK_MEMINFO_DROPS

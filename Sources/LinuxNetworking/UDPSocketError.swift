@@ -7,6 +7,12 @@ public enum UDPSocketError: Error, Equatable, CustomStringConvertible {
     case notPermitted(operation: String, Errno)
     case failed(operation: String, Errno)
 
+    init(_ operation: String, _ error: Errno) {
+        self =
+            error == .notPermitted || error == .permissionDenied
+            ? .notPermitted(operation: operation, error) : .failed(operation: operation, error)
+    }
+
     public var description: String {
         switch self {
         case .portInUse(let port):

@@ -1,6 +1,6 @@
 import CLinux
 import Glibc
-public import SystemPackage
+import SystemPackage
 
 /// What the kernel does for UDP sockets beyond single datagrams.
 public struct UDPOffloads: Hashable, Sendable {
@@ -92,10 +92,19 @@ public final class UDPSocketGroup: Sendable {
         self.fallbacks = fallbacks
     }
 
-    /// Changes the mark of every socket. SO_MARK
-    public func setFirewallMark(_ mark: UInt32) throws(Errno) {
-        for socket in dataSockets { try socket.setFirewallMark(mark) }
-        try controlSocket.setFirewallMark(mark)
+    /// Changes the mark of every socket; a failure leaves all of them as they were. SO_MARK
+    public func setFirewallMark(_ mark: UInt32) throws(UDPSocketError) {
+        var changed: [(socket: UDPSocket, mark: UInt32)] = []
+        do {
+            for socket in dataSockets + [controlSocket] {
+                let earlier = try socket.firewallMark()
+                try socket.setFirewallMark(mark)
+                changed.append((socket, earlier))
+            }
+        } catch {
+            for (socket, mark) in changed { try? socket.setFirewallMark(mark) }
+            throw UDPSocketError(UDPSocketSetup.markOperation, error)
+        }
     }
 
     /// Messages dropped by full receive buffers, of all sockets; wraps at 2^32.

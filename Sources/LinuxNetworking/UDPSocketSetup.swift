@@ -53,7 +53,7 @@ struct UDPSocketSetup {
         if mark != 0 {
             try require(
                 socket, Int(SOL_SOCKET), Int32(CLINUX_SO_MARK), Int32(bitPattern: mark),
-                "SO_MARK (firewall mark)")
+                Self.markOperation)
         }
         setBuffers(socket)
     }
@@ -113,12 +113,8 @@ struct UDPSocketSetup {
         }
         if status == 0 { return }
         let error = Errno(rawValue: errno)
-        switch error {
-        case .addressInUse: throw .portInUse(port)
-        case .permissionDenied, .notPermitted:
-            throw .notPermitted(operation: "binding port \(port)", error)
-        default: throw .failed(operation: "binding port \(port)", error)
-        }
+        throw error == .addressInUse
+            ? .portInUse(port) : UDPSocketError("binding port \(port)", error)
     }
 
     private func allowSharing(_ socket: OwnedDescriptor) throws(UDPSocketError) {
@@ -150,8 +146,7 @@ struct UDPSocketSetup {
         do {
             try socket.setOption(Int32(level), option, value)
         } catch {
-            throw error == .notPermitted
-                ? .notPermitted(operation: name, error) : .failed(operation: name, error)
+            throw UDPSocketError(name, error)
         }
     }
 
@@ -179,6 +174,8 @@ struct UDPSocketSetup {
         return isRefused ? segmentCountLimitOld : segmentCountLimit
     }
 
+    /// What a failure to set the mark is called.
+    static let markOperation = "SO_MARK (firewall mark)"
     private static let segmentCountLimit = 128
     private static let segmentCountLimitOld = 64
 }

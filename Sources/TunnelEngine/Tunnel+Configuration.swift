@@ -35,8 +35,11 @@ extension Tunnel {
     private func apply(_ changes: DeviceSettings) throws(UAPIError) {
         let now = Clock.monotonicNanoseconds()
         // What the kernel may refuse comes first: a refused request changes nothing.
-        if let port = changes.listenPort { try setListenPort(port) }
-        if let mark = changes.firewallMark { try setFirewallMark(mark) }
+        do {
+            try applyToSockets(changes)
+        } catch {
+            throw UAPIError(error)
+        }
         if let change = changes.privateKey {
             device.setPrivateKey(change.secret, now: now)
             dropRemovedPeers()
@@ -64,28 +67,23 @@ extension Tunnel {
         settings.removedPeers = []
     }
 
-    private func setFirewallMark(_ mark: UInt32) throws(UAPIError) {
-        do {
-            try sockets?.setFirewallMark(mark)
-            settings.firewallMark = mark
-        } catch {
-            throw UAPIError(.addressInUse, "fwmark \(mark) can't be set: \(error)")
-        }
-    }
-
-    private func setListenPort(_ port: UInt16) throws(UAPIError) {
+    /// Takes up port and mark together or not at all.
+    private func applyToSockets(_ changes: DeviceSettings) throws(UDPSocketError) {
+        let mark = changes.firewallMark ?? settings.firewallMark
+        let port = changes.listenPort ?? settings.listenPort
         // Zero asks for any port: the one that is open will do, and packets under way arrive.
-        if sockets != nil && (port == settings.listenPort || port == 0) { return }
-        do {
-            guard settings.isUp else {
-                if port != 0 { try probe(port: port) }
-                settings.listenPort = port
-                return
+        if let sockets, port == settings.listenPort || port == 0 {
+            if mark != settings.firewallMark { try sockets.setFirewallMark(mark) }
+        } else if settings.isUp && changes.listenPort != nil {
+            try openSockets(port: port, firewallMark: mark)
+        } else {
+            let asksForPort = changes.listenPort != nil && port != 0
+            if asksForPort || mark != settings.firewallMark {
+                try probe(port: asksForPort ? port : 0, firewallMark: mark)
             }
-            try openSockets(port: port)
-        } catch {
-            throw UAPIError(.addressInUse, "\(error)")
+            settings.listenPort = port
         }
+        settings.firewallMark = mark
     }
 
     private func apply(_ change: PeerSettings, _ now: UInt64) {
@@ -226,5 +224,17 @@ extension Tunnel {
             if offloads.receiveCoalescing { names.append("UDP_GRO") }
         }
         return names
+    }
+}
+
+extension UAPIError {
+    fileprivate init(_ error: UDPSocketError) {
+        let kind: Kind =
+            switch error {
+            case .portInUse: .addressInUse
+            case .notPermitted: .notPermitted
+            case .failed: .inputOutput
+            }
+        self.init(kind, error.description)
     }
 }

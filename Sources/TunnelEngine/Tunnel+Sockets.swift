@@ -14,7 +14,7 @@ extension Tunnel {
         guard sockets == nil else { return }
         let earlier = socketFault
         do {
-            try openSockets(port: settings.listenPort)
+            try openSockets(port: settings.listenPort, firewallMark: settings.firewallMark)
         } catch {
             let fault = SocketFault(error, after: earlier, now: Clock.monotonicNanoseconds())
             if fault.reason != earlier?.reason {
@@ -34,14 +34,17 @@ extension Tunnel {
         updateSockets()
     }
 
-    /// Whether nobody else holds the port, asked while the interface is down and needs none yet.
-    func probe(port: UInt16) throws(UDPSocketError) {
-        try UDPSocketGroup.bind(port: port, dataSockets: options.workers).close()
+    /// Whether the kernel would give port and mark, asked while none is open.
+    func probe(port: UInt16, firewallMark: UInt32) throws(UDPSocketError) {
+        try UDPSocketGroup.bind(
+            port: port, dataSockets: options.workers, firewallMark: firewallMark
+        ).close()
     }
 
-    func openSockets(port: UInt16) throws(UDPSocketError) {
+    /// Opens new sockets in the place of those that are open; a failure leaves these as they are.
+    func openSockets(port: UInt16, firewallMark: UInt32) throws(UDPSocketError) {
         let group = try UDPSocketGroup.bind(
-            port: port, dataSockets: options.workers, firewallMark: settings.firewallMark,
+            port: port, dataSockets: options.workers, firewallMark: firewallMark,
             buffers: .init(
                 receiveByteCount: options.receiveBufferBytes,
                 sendByteCount: EngineLimits.sendBufferBytes))
@@ -49,6 +52,7 @@ extension Tunnel {
         sockets = group
         socketFault = nil
         settings.listenPort = group.port
+        settings.firewallMark = firewallMark
         noteFallbacks(group.fallbacks)
         try? loop.add(
             group.controlSocket.fileDescriptor, token: Self.handshakeToken, events: .readable)

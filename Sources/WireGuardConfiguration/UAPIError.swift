@@ -2,9 +2,12 @@
 ///
 /// Keys' values never appear in it.
 public struct UAPIError: Error, Hashable, Sendable, CustomStringConvertible {
-    /// The error numbers that wireguard-go uses (its `ipc/uapi_unix.go`), with Linux's values.
+    /// The error numbers that wireguard-go uses (its `ipc/uapi_unix.go`), with Linux's values, and
+    /// EPERM.
     public enum Kind: Int32, Sendable, CaseIterable {
-        /// EIO: the connection broke in the middle.
+        /// EPERM, where wireguard-go says EADDRINUSE: the port or mark needs a privilege.
+        case notPermitted = 1
+        /// EIO: the connection broke in the middle, or the kernel failed.
         case inputOutput = 5
         /// EINVAL: a key or value that is not accepted.
         case invalid = 22
@@ -12,7 +15,7 @@ public struct UAPIError: Error, Hashable, Sendable, CustomStringConvertible {
         case unknown = 55
         /// EPROTO: not lines of `key=value`, or too large.
         case protocolViolation = 71
-        /// EADDRINUSE: the port or mark cannot be used.
+        /// EADDRINUSE: another program has the port; of wireguard-go, or the mark cannot be set.
         case addressInUse = 98
     }
 

@@ -61,14 +61,20 @@ struct InterfaceSocket {
         do {
             try UAPI.requireSuccess(answer: answer)
         } catch {
-            throw Failure.failed("\(name) did not take its settings: \(advice(on: error))")
+            let advice = advice(on: error, settings)
+            throw Failure.failed("\(name) did not take its settings: \(advice)")
         }
     }
 
-    private func advice(on error: UAPIError) -> String {
-        error.kind == .addressInUse
-            ? "another program uses the ListenPort; choose another or leave it out"
-            : error.description
+    private func advice(on error: UAPIError, _ settings: DeviceSettings) -> String {
+        switch error.kind {
+        case .addressInUse where settings.listenPort == nil:
+            "the firewall mark cannot be set; run the daemon with CAP_NET_ADMIN"
+        case .addressInUse: "another program uses the ListenPort; choose another or leave it out"
+        case .notPermitted:
+            "the daemon lacks the privilege for ListenPort or FwMark; run it with CAP_NET_ADMIN"
+        default: error.description
+        }
     }
 
     /// Sends a request and reads the answer.

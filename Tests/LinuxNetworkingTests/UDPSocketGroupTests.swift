@@ -138,6 +138,17 @@ struct UDPSocketGroupTests {
         }
     }
 
+    @Test func firewallMarkThatOneSocketRefusesIsOnNone() throws {
+        try inNewNamespace {
+            let group = try UDPSocketGroup.bind(port: 0, dataSockets: 2, firewallMark: 7)
+            let null = open("/dev/null", O_RDWR | O_CLOEXEC)
+            defer { close(null) }
+            #expect(dup2(null, group.controlSocket.fileDescriptor) >= 0)
+            #expect(throws: UDPSocketError.self) { try group.setFirewallMark(8) }
+            #expect(group.dataSockets.map { option($0.fileDescriptor, SO_MARK) } == [7, 7])
+        }
+    }
+
     @Test func wantedBufferSizesAreGranted() throws {
         try inNewNamespace {
             let buffers = UDPSocketGroup.Buffers(

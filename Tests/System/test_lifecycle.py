@@ -464,6 +464,33 @@ def test_refused_port_leaves_the_old_one_in_service(lab):
         tunnel.passes()
 
 
+@pytest.mark.branchline_only
+@pytest.mark.parametrize("is_up", [True, False], ids=["up", "down"])
+def test_refused_mark_leaves_the_port_as_it_was(lab, is_up):
+    """Without CAP_NET_ADMIN and CAP_NET_RAW the daemon may bind ports but set no mark."""
+    namespace = lab.namespace()
+    daemon = lab.daemon(namespace, branchlined(), prefix=(
+        "setpriv", "--bounding-set=-net_admin,-net_raw", "--inh-caps=-all"))
+    descriptor = open_tun(namespace, daemon.name, IFF_TUN | IFF_NO_PI | IFF_VNET_HDR)
+    daemon.environment["WG_TUN_FD"] = str(descriptor)
+    daemon.descriptors = (descriptor,)
+    try:
+        daemon.start()
+    finally:
+        os.close(descriptor)
+    daemon.set("listen_port=4500")
+    if is_up:
+        namespace.configure(f"link set {daemon.name} up")
+        wait_until(lambda: "4500" in namespace.run("ss", "-lun").stdout, 5, "the port is open")
+    answer = daemon.ask("set=1\nlisten_port=4501\nfwmark=7\n\n")
+    assert answer == "errno=-1\n\n"
+    (device,) = daemon.get()["device"]
+    assert device["listen_port"] == ["4500"] and "fwmark" not in device
+    if is_up:
+        assert "4501" not in namespace.run("ss", "-lun").stdout
+    assert "CAP_NET_ADMIN" in daemon.log
+
+
 def test_port_of_another_tunnel_is_not_shared(lab):
     """SO_REUSEPORT among our own workers must not let two daemons split one port's packets."""
     namespace = lab.namespace()
