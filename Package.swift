@@ -73,7 +73,10 @@ let package = Package(
             ]),
         program(
             "branchlined",
-            ["TunnelEngine", "LinuxNetworking", "WireGuardConfiguration", argumentParser, logging, system]),
+            [
+                "TunnelEngine", "LinuxNetworking", "PacketFormats", "WireGuardConfiguration",
+                argumentParser, logging, system,
+            ]),
         program(
             "branchline",
             [

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -220,3 +221,7 @@ void clinux_open_log(const char *program) {
 }
 
 void clinux_log(int severity, const char *message) { syslog(severity, "%s", message); }
+
+// ---- Files ----
+
+int clinux_memory_file(void) { return result(memfd_create("branchline", MFD_CLOEXEC)); }

@@ -31,39 +31,19 @@ public enum BackgroundProcess {
         _ = fcntl(ends.0, F_SETFD, FD_CLOEXEC)
         for (name, value) in variables { _ = unsafe setenv(name, value, 1) }
         _ = unsafe setenv(Readiness.variable, "\(ends.1)", 1)
-        let child = spawn(arguments)
-        let spawnError = errno
-        close(ends.1)
         defer { close(ends.0) }
-        guard child > 0 else { throw .notStarted(Errno(rawValue: spawnError)) }
-        guard !isAnnounced(on: ends.0) else { return }
-        var status: Int32 = 0
-        unsafe waitpid(child, &status, 0)
-        throw .ended(exitCode: status & 0x7f == 0 ? (status >> 8) & 0xff : 128 + status & 0x7f)
-    }
-
-    /// - Returns: The child's process ID, or -1 with `errno` set.
-    private static func spawn(_ arguments: [String]) -> pid_t {
-        var attributes = posix_spawnattr_t()
-        unsafe posix_spawnattr_init(&attributes)
-        defer { unsafe posix_spawnattr_destroy(&attributes) }
-        unsafe posix_spawnattr_setflags(&attributes, startsSession)
-        var argumentPointers: [UnsafeMutablePointer<CChar>?] =
-            unsafe arguments.map { unsafe strdup($0) } + [nil]
-        defer { for unsafe pointer in unsafe argumentPointers { unsafe free(pointer) } }
-        var child: pid_t = -1
-        // The environment is this process's own, with the variables that were just set.
-        let result = unsafe posix_spawn(
-            &child, "/proc/self/exe", nil, &attributes, &argumentPointers, environ)
-        guard result == 0 else {
-            errno = result
-            return -1
+        let child: ChildProcess
+        do {
+            child = try ChildProcess.start(
+                "/proc/self/exe", arguments: arguments, startsSession: true)
+            close(ends.1)
+        } catch {
+            close(ends.1)
+            throw .notStarted(error)
         }
-        return child
+        if isAnnounced(on: ends.0) { return }
+        throw .ended(exitCode: (try? child.wait()) ?? EXIT_FAILURE)
     }
-
-    /// POSIX_SPAWN_SETSID, which the C library hides behind _GNU_SOURCE.
-    private static var startsSession: Int16 { 0x80 }
 
     private static func isAnnounced(on descriptor: Int32) -> Bool {
         var byte: UInt8 = 0

@@ -63,9 +63,9 @@ enum AddressWords {
         first == 0 && UInt64(bigEndian: second) >> 32 == mappedPrefix >> 32
     }
 
-    /// fe80::/10, whose addresses mean something on one interface only.
+    /// Whether an IPv6 address that begins with `first` is link-local.
     static func isLinkLocal(_ first: UInt64) -> Bool {
-        UInt64(bigEndian: first) >> 54 == 0xfe80 >> 6
+        IPAddress(high: UInt64(bigEndian: first), low: 0).isLinkLocal
     }
 
     private static let mappedPrefix: UInt64 = 0xffff_0000_0000

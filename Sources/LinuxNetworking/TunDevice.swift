@@ -1,5 +1,6 @@
 import CLinux
 import Glibc
+import PacketFormats
 import SystemPackage
 
 /// A TUN interface that lives as long as its descriptors are open.
@@ -72,6 +73,9 @@ public final class TunDevice: Sendable {
         if flags & noPacketInformationFlag == 0 {
             throw .unusableDescriptor(
                 fileDescriptor, reason: "\(name) was opened without IFF_NO_PI")
+        }
+        if let reason = InterfaceName.fault(in: name) {
+            throw .invalidName(name, reason: reason)
         }
         let status = fcntl(fileDescriptor, F_GETFL)
         if status < 0 || fcntl(fileDescriptor, F_SETFL, status | O_NONBLOCK) < 0

@@ -16,34 +16,56 @@ public struct Endpoint: Hashable, Sendable {
 extension Endpoint: CustomStringConvertible {
     /// Reads `1.2.3.4:51820`, `[2001:db8::1]:51820` or `[fe80::1%3]:51820`.
     ///
-    /// The scope is an interface index. Names of hosts and interfaces and port 0 are refused.
-    public init?(_ text: String) {
-        guard let colon = text.utf8.lastIndex(of: UInt8(ascii: ":")),
-            let port = DecimalText.value(text[text.index(after: colon)...], atMost: 65_535),
-            port > 0
-        else { return nil }
-        var host = text[..<colon]
-        guard host.utf8.first == UInt8(ascii: "[") else {
-            guard let address = IPAddress(String(host)), address.isIPv4 else { return nil }
-            self.init(address: address, port: UInt16(port))
+    /// - Parameter scope: Finds the index of the interface where its name is the scope, such as the
+    ///   `eth0` of `fe80::1%eth0`.
+    /// - Returns: `nil` for anything else, such as the name of a host. Port 0 is read, although
+    ///   nothing can be sent there.
+    public init?(_ text: String, scope: (String) -> UInt32? = { _ in nil }) {
+        guard let parts = HostAndPort(text) else { return nil }
+        guard parts.isBracketed else {
+            guard let address = IPAddress(parts.host), address.isIPv4 else { return nil }
+            self.init(address: address, port: parts.port)
             return
         }
-        guard host.utf8.last == UInt8(ascii: "]"), host.utf8.count > 2 else { return nil }
-        host = host.dropFirst().dropLast()
-        var scope = 0
-        if let percent = host.utf8.firstIndex(of: UInt8(ascii: "%")) {
-            let digits = host[host.index(after: percent)...]
-            guard let index = DecimalText.value(digits, atMost: Int(UInt32.max)), index > 0
-            else { return nil }
-            scope = index
-            host = host[..<percent]
+        let words = parts.host.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
+        guard let address = IPAddress(String(words[0])), !address.isIPv4 else { return nil }
+        guard words.count == 2 else {
+            self.init(address: address, port: parts.port)
+            return
         }
-        guard let address = IPAddress(String(host)), !address.isIPv4 else { return nil }
-        self.init(address: address, port: UInt16(port), scope: UInt32(scope))
+        let name = String(words[1])
+        guard let index: UInt32 = NumberText.decimal(name) ?? (name.isEmpty ? nil : scope(name))
+        else { return nil }
+        self.init(address: address, port: parts.port, scope: index)
     }
 
     public var description: String {
         if address.isIPv4 { return "\(address):\(port)" }
         return scope == 0 ? "[\(address)]:\(port)" : "[\(address)%\(scope)]:\(port)"
+    }
+}
+
+/// `host:port` or `[host]:port`, before it is known what the host is.
+public struct HostAndPort {
+    /// Without brackets; not empty.
+    public let host: String
+    public let port: UInt16
+    public let isBracketed: Bool
+
+    /// - Returns: `nil` without a port, and for a colon in a host without brackets.
+    public init?(_ text: String) {
+        guard let colon = text.lastIndex(of: ":"),
+            let port: UInt16 = NumberText.decimal(text[text.index(after: colon)...])
+        else { return nil }
+        self.port = port
+        let host = text[..<colon]
+        isBracketed = host.hasPrefix("[")
+        if isBracketed {
+            guard host.hasSuffix("]"), host.count > 2 else { return nil }
+            self.host = String(host.dropFirst().dropLast())
+        } else {
+            if host.isEmpty || host.contains(":") { return nil }
+            self.host = String(host)
+        }
     }
 }

@@ -27,8 +27,11 @@ public struct IPPrefix: Hashable, Sendable {
             self.init(address, length: address.bitCount)
             return
         }
+        let digits = text[text.index(after: slash)...]
         guard let address = IPAddress(String(text[..<slash])),
-            let length = DecimalText.value(text[text.index(after: slash)...], atMost: 128)
+            // Leading zeros are refused, as wireguard-go does: elsewhere they mean octal.
+            digits.utf8.count == 1 || digits.utf8.first != UInt8(ascii: "0"),
+            let length: Int = NumberText.decimal(digits)
         else { return nil }
         self.init(address, length: length)
     }
@@ -55,22 +58,5 @@ extension IPPrefix: Comparable {
     public static func < (left: IPPrefix, right: IPPrefix) -> Bool {
         left.address != right.address
             ? left.address < right.address : left.length < right.length
-    }
-}
-
-/// Decimal numbers as configuration text writes them.
-enum DecimalText {
-    /// - Returns: `nil` unless `text` is ASCII digits only, without leading zeros, and in range.
-    static func value(_ text: Substring, atMost limit: Int) -> Int? {
-        let digits = text.utf8
-        guard !digits.isEmpty, digits.count <= 10,
-            digits.count == 1 || digits.first != UInt8(ascii: "0")
-        else { return nil }
-        var value = 0
-        for digit in digits {
-            guard digit >= UInt8(ascii: "0"), digit <= UInt8(ascii: "9") else { return nil }
-            value = value * 10 + Int(digit - UInt8(ascii: "0"))
-        }
-        return value <= limit ? value : nil
     }
 }

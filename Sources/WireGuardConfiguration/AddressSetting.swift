@@ -17,7 +17,8 @@ public struct AddressSetting: Hashable, Sendable, CustomStringConvertible {
             self.init(address: address, prefixLength: lengthMax)
             return
         }
-        guard let length: Int = decimal(parts[1]), length <= lengthMax else { return nil }
+        guard let length: Int = NumberText.decimal(parts[1]), length <= lengthMax
+        else { return nil }
         self.init(address: address, prefixLength: length)
     }
 

@@ -10,13 +10,14 @@ public enum HostEndpoint: Hashable, Sendable, CustomStringConvertible {
     ///
     /// - Returns: `nil` for anything else, for port 0 and for what cannot be a host name.
     public init?(_ text: String) {
-        guard let (host, port, isBracketed) = splitEndpoint(text), port != 0 else { return nil }
-        if let endpoint = numericEndpoint(text, scope: { _ in nil }) {
+        guard let parts = HostAndPort(text), parts.port != 0 else { return nil }
+        if let endpoint = Endpoint(text) {
             self = .address(endpoint)
             return
         }
-        guard isBracketed ? isScopedAddress(host) : isHostName(host) else { return nil }
-        self = .name(host, port: port)
+        guard parts.isBracketed ? isScopedAddress(parts.host) : isHostName(parts.host)
+        else { return nil }
+        self = .name(parts.host, port: parts.port)
     }
 
     public var description: String {
@@ -27,43 +28,11 @@ public enum HostEndpoint: Hashable, Sendable, CustomStringConvertible {
     }
 }
 
-/// Reads an address and port, the port 0 included.
-func numericEndpoint(_ text: String, scope: (String) -> UInt32?) -> Endpoint? {
-    guard let (host, port, isBracketed) = splitEndpoint(text) else { return nil }
-    guard isBracketed else {
-        guard let address = IPAddress(host), address.isIPv4 else { return nil }
-        return Endpoint(address: address, port: port, scope: 0)
-    }
-    let parts = host.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
-    guard let address = IPAddress(String(parts[0])), !address.isIPv4 else { return nil }
-    guard parts.count == 2 else { return Endpoint(address: address, port: port, scope: 0) }
-    let name = String(parts[1])
-    guard let number: UInt32 = decimal(name) ?? (name.isEmpty ? nil : scope(name)) else {
-        return nil
-    }
-    return Endpoint(address: address, port: port, scope: number)
-}
-
-/// Splits at the colon before the port and takes the brackets off.
-private func splitEndpoint(
-    _ text: String
-) -> (host: String, port: UInt16, isBracketed: Bool)? {
-    guard let colon = text.lastIndex(of: ":"),
-        let port: UInt16 = decimal(text[text.index(after: colon)...])
-    else { return nil }
-    let host = text[..<colon]
-    guard host.hasPrefix("[") else {
-        return host.isEmpty || host.contains(":") ? nil : (String(host), port, false)
-    }
-    guard host.hasSuffix("]"), host.count > 2 else { return nil }
-    return (String(host.dropFirst().dropLast()), port, true)
-}
-
 /// Whether the text is an IPv6 address with an interface's name behind it.
 private func isScopedAddress(_ host: String) -> Bool {
     let parts = host.split(separator: "%", maxSplits: 1, omittingEmptySubsequences: false)
     guard parts.count == 2, let address = IPAddress(String(parts[0])) else { return false }
-    return !address.isIPv4 && isInterfaceName(parts[1])
+    return !address.isIPv4 && InterfaceName.fault(in: String(parts[1])) == nil
 }
 
 /// Whether the text can be a host name (RFC 1123, and underscores as they occur in practice).
@@ -79,14 +48,6 @@ private func isHostName(_ host: String) -> Bool {
             && label.first != "-" && label.last != "-"
             && label.utf8.allSatisfy { isLetter($0) || isDigit($0) || "-_".utf8.contains($0) }
     }
-}
-
-/// Whether the text can name an interface for which there is a configuration file.
-///
-/// Source: wg-quick(8): `[a-zA-Z0-9_=+.-]{1,15}`; `.` and `..` are refused by Linux.
-public func isInterfaceName(_ text: some StringProtocol) -> Bool {
-    text != "." && text != ".." && (1...15).contains(text.utf8.count)
-        && text.utf8.allSatisfy { isLetter($0) || isDigit($0) || "_=+.-".utf8.contains($0) }
 }
 
 private func isDigit(_ byte: UInt8) -> Bool {

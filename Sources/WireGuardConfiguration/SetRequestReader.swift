@@ -117,7 +117,7 @@ struct SetRequestReader {
     }
 
     private func endpoint(_ value: String, _ line: Int) throws(UAPIError) -> Endpoint {
-        guard let endpoint = numericEndpoint(value, scope: scope), endpoint.port != 0 else {
+        guard let endpoint = Endpoint(value, scope: scope), endpoint.port != 0 else {
             throw refusal(
                 line,
                 "endpoint is \(quoted(value)); accepted: an address and port such as "
@@ -146,7 +146,7 @@ struct SetRequestReader {
     private func integer<Value: FixedWidthInteger>(
         _ key: String, _ value: String, _ line: Int
     ) throws(UAPIError) -> Value {
-        guard let number: Value = decimal(value) else {
+        guard let number: Value = NumberText.decimal(value) else {
             throw refusal(line, "\(key) is \(quoted(value)); accepted: 0 to \(Value.max)")
         }
         return number

@@ -61,7 +61,7 @@ extension UAPI {
     /// Some programs negate the number and some do not.
     private static func requireZero(errorNumber value: String, _ line: Int) throws(UAPIError) {
         let digits = value.hasPrefix("-") ? value.dropFirst() : value[...]
-        guard let number: Int32 = decimal(digits) else { throw malformed("errno", line) }
+        guard let number: Int32 = NumberText.decimal(digits) else { throw malformed("errno", line) }
         guard number != 0 else { return }
         throw UAPIError(
             UAPIError.Kind(rawValue: number) ?? .unknown,
@@ -92,7 +92,7 @@ extension UAPI {
             guard let presharedKey = PresharedKey(hex: value) else { throw malformed(key, line) }
             peer.presharedKey = presharedKey
         case "endpoint":
-            guard let endpoint = numericEndpoint(value, scope: scope) else {
+            guard let endpoint = Endpoint(value, scope: scope) else {
                 throw malformed(key, line)
             }
             peer.endpoint = endpoint
@@ -113,7 +113,7 @@ extension UAPI {
     static func number<Value: FixedWidthInteger>(
         _ key: String, _ value: String, _ line: Int
     ) throws(UAPIError) -> Value {
-        guard let number: Value = decimal(value) else { throw malformed(key, line) }
+        guard let number: Value = NumberText.decimal(value) else { throw malformed(key, line) }
         return number
     }
 

@@ -143,7 +143,7 @@ extension Setting {
     func number<Value: FixedWidthInteger>(
         _ name: String, in range: ClosedRange<Value>, _ accepted: String
     ) throws(WireGuardFileError) -> Value {
-        guard let number: Value = decimal(value), range.contains(number) else {
+        guard let number: Value = NumberText.decimal(value), range.contains(number) else {
             throw refused(name, accepted: accepted)
         }
         return number
@@ -154,8 +154,8 @@ extension Setting {
         if value.lowercased() == "off" { return 0 }
         let parsed: UInt32? =
             value.hasPrefix("0x")
-            ? WireGuardConfiguration.number(value.dropFirst(2).utf8, radix: 16)
-            : decimal(value)
+            ? NumberText.value(of: value.dropFirst(2).utf8, radix: 16)
+            : NumberText.decimal(value)
         guard let parsed else {
             throw refused("FwMark", accepted: "off, or 0 to 4294967295 (0xffffffff)")
         }

@@ -1,4 +1,5 @@
 import Glibc
+import PacketFormats
 import SystemPackage
 import WireGuardConfiguration
 
@@ -17,10 +18,10 @@ struct ConfigurationFile {
         path = try Self.locate(argument)
         let file = FilePath(path).lastComponent?.string ?? path
         let stem = file.hasSuffix(Self.suffix) ? String(file.dropLast(Self.suffix.count)) : ""
-        guard isInterfaceName(stem) else {
+        guard InterfaceName.fault(in: stem) == nil else {
             throw Failure.badInput(
-                "\(path) must be named after its interface, with 1 to 15 letters, digits and _=+.- "
-                    + "before .conf, such as wg0.conf")
+                "\(path) must be named after its interface, with \(InterfaceName.rule) before "
+                    + ".conf, such as wg0.conf")
         }
         interfaceName = stem
         contents = try Self.read(path)
@@ -34,7 +35,7 @@ struct ConfigurationFile {
                     + "such as wg0")
         }
         let candidates =
-            isInterfaceName(argument)
+            InterfaceName.fault(in: argument) == nil
             ? folders.map { "\($0)/\(argument)\(suffix)" } + [argument] : [argument]
         for candidate in candidates {
             if isFile(candidate) { return candidate }

@@ -9,13 +9,13 @@ struct Daemon {
     ///   variable BRANCHLINED, this program's folder and PATH are tried in this order.
     init(choice: String?) throws {
         if let named = choice ?? environment("BRANCHLINED") {
-            guard let found = ChildProcess.find(named) else {
+            guard let found = Program.find(named) else {
                 throw Failure.badInput("there is no program \(named) to serve the interface")
             }
             path = found
             return
         }
-        guard let found = Self.sibling ?? ChildProcess.find(Self.program) else {
+        guard let found = Self.sibling ?? Program.find(Self.program) else {
             throw Failure.failed(
                 "\(Self.program) is neither beside this program nor in PATH; install it, or name "
                     + "it with --daemon")
@@ -27,7 +27,7 @@ struct Daemon {
     ///
     /// - Throws: If it did not make the interface; one of that name is then somebody else's.
     func start(_ socket: InterfaceSocket) throws {
-        let code = try ChildProcess.run(path, [socket.name])
+        let code = try Program.run(path, [socket.name])
         guard code == 0 else {
             throw Failure.failed(
                 "\(path) did not start (exit code \(code)); its own message says why")
@@ -46,7 +46,7 @@ struct Daemon {
         let own = try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/self/exe")
         guard let own, let slash = own.lastIndex(of: "/") else { return nil }
         let path = "\(own[..<slash])/\(program)"
-        return ChildProcess.isExecutable(path) ? path : nil
+        return Program.isExecutable(path) ? path : nil
     }
 
     private static let program = "branchlined"

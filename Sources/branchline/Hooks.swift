@@ -10,7 +10,7 @@ struct Hooks {
             try Interruption.check()
             let expanded = command.replacing("%i", with: interfaceName)
             Console.error("[#] \(expanded)")
-            let code = try ChildProcess.run("/bin/sh", ["-c", expanded])
+            let code = try Program.run("/bin/sh", ["-c", expanded])
             guard code == 0 else {
                 throw Failure.failed(
                     "the \(kind) command ended with exit code \(code): \(expanded)")

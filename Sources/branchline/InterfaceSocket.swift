@@ -1,6 +1,7 @@
 import Foundation
 import Glibc
 import LinuxNetworking
+import PacketFormats
 import SystemPackage
 import WireGuardConfiguration
 
@@ -12,9 +13,8 @@ struct InterfaceSocket {
 
     /// - Throws: If the name cannot be that of an interface.
     init(name: String) throws {
-        guard isInterfaceName(name) else {
-            throw Failure.badInput(
-                "\"\(name)\" cannot name an interface; accepted: 1 to 15 letters, digits and _=+.-")
+        if let fault = InterfaceName.fault(in: name) {
+            throw Failure.badInput("\"\(name)\" cannot name an interface: \(fault)")
         }
         self.name = name
     }

@@ -14,7 +14,7 @@ struct NameServers {
     /// - Returns: Whether ``remove()`` has something to take back.
     func apply() throws -> Bool {
         if isEmpty { return false }
-        guard let program = ChildProcess.find("resolvconf") else {
+        guard let program = Program.find("resolvconf") else {
             let names = interface.dnsServers.map(\.description) + interface.dnsSearchDomains
             Console.error(
                 "note: DNS = \(names.joined(separator: ", ")) is not in effect: there is no "
@@ -25,7 +25,7 @@ struct NameServers {
         if !interface.dnsSearchDomains.isEmpty {
             text += "search \(interface.dnsSearchDomains.joined(separator: " "))\n"
         }
-        let code = try ChildProcess.run(program, ["-a", record, "-m", "0", "-x"], input: text)
+        let code = try Program.run(program, ["-a", record, "-m", "0", "-x"], input: text)
         guard code == 0 else {
             throw Failure.failed("resolvconf refused the DNS setting (exit code \(code))")
         }
@@ -34,8 +34,8 @@ struct NameServers {
 
     /// Takes the servers back; complains but does not fail.
     func remove() {
-        guard !isEmpty, let program = ChildProcess.find("resolvconf") else { return }
-        let code = try? ChildProcess.run(program, ["-d", record, "-f"])
+        guard !isEmpty, let program = Program.find("resolvconf") else { return }
+        let code = try? Program.run(program, ["-d", record, "-f"])
         if code != 0 { Console.error("note: resolvconf did not take the DNS setting back") }
     }
 

@@ -17,13 +17,13 @@ struct SpoofingFilter {
     func apply(
         _ family: RoutingRule.Family, addresses: [IPAddress], mark: UInt32
     ) throws -> Bool {
-        guard let program = ChildProcess.find("nft") else {
+        guard let program = Program.find("nft") else {
             Console.error(
                 "note: packets that claim to come through \(interfaceName) are not filtered: there "
                     + "is no nft; install nftables")
             return false
         }
-        let code = try ChildProcess.run(
+        let code = try Program.run(
             program, ["-f", "-"], input: rules(family, addresses, mark))
         guard code == 0 else {
             throw Failure.failed("nft refused the filter rules (exit code \(code))")
@@ -33,18 +33,18 @@ struct SpoofingFilter {
 
     /// Removes what was set for either family; nothing there is no failure.
     func remove() {
-        guard let program = ChildProcess.find("nft") else { return }
+        guard let program = Program.find("nft") else { return }
         let commands = Self.families.map { absence("\($0) \(table)") }
-        let code = try? ChildProcess.run(program, ["-f", "-"], input: commands.joined())
+        let code = try? Program.run(program, ["-f", "-"], input: commands.joined())
         if code != 0 { Console.error("note: nft did not remove the table \(table)") }
     }
 
     /// Whether there are rules of either family.
     var isPresent: Bool {
-        guard let program = ChildProcess.find("nft") else { return false }
+        guard let program = Program.find("nft") else { return false }
         return Self.families.contains { word in
             let listing = "exec \"$0\" list table \"$@\" >/dev/null 2>&1"
-            return (try? ChildProcess.run("/bin/sh", ["-c", listing, program, word, table])) == 0
+            return (try? Program.run("/bin/sh", ["-c", listing, program, word, table])) == 0
         }
     }
 

@@ -121,7 +121,7 @@ struct TakeDown {
         let configured = Set(old.addresses.map(\.address))
         current.interface.addresses = try netlink.addresses(of: link.index)
             // The kernel makes link-local addresses by itself.
-            .filter { configured.contains($0.address) || !Self.isLinkLocal($0.address) }
+            .filter { configured.contains($0.address) || !$0.address.isLinkLocal }
             .map { AddressSetting(address: $0.address, prefixLength: $0.prefixLength) }
         current.interface.mtu = old.mtu == nil ? nil : link.mtu
         current.interface.dnsServers = old.dnsServers
@@ -133,10 +133,5 @@ struct TakeDown {
         current.interface.postDown = old.postDown
         current.interface.saveConfig = true
         try configuration.replace(with: current.text)
-    }
-
-    /// fe80::/10 (RFC 4291, section 2.4).
-    private static func isLinkLocal(_ address: IPAddress) -> Bool {
-        !address.isIPv4 && address.high >> 54 == 0xFE80 >> 6
     }
 }

@@ -2,6 +2,7 @@ import ArgumentParser
 import Foundation
 import LinuxNetworking
 import Logging
+import PacketFormats
 import TunnelEngine
 import WireGuardConfiguration
 

@@ -70,10 +70,9 @@ struct TunDeviceTests {
     }
 
     @Test(arguments: [
-        "", ".", "..", "a/b", "a b", "a\tb", "a:b", "wg%d", "sixteen-bytes-xx", "nul\0",
+        "", ".", "..", "a/b", "a b", "wg%d", "sixteen-bytes-xx", "nul\0", "büro",
     ])
-    func nameThatTheKernelRefusesIsRefusedWithAReason(_ name: String) throws {
-        #expect(InterfaceName.fault(in: name) != nil)
+    func nameThatCannotBeGivenIsRefusedWithAReason(_ name: String) throws {
         let error = #expect(throws: TunError.self) { try TunDevice.create(name: name) }
         guard case .invalidName(name, let reason) = error else {
             Issue.record("unexpected error \(String(describing: error))")
@@ -82,9 +81,8 @@ struct TunDeviceTests {
         #expect("\(TunError.invalidName(name, reason: reason))".contains(reason))
     }
 
-    @Test(arguments: ["fifteen-bytes-x", "w", "wg0", "...", "büro"])
-    func nameThatTheKernelAcceptsIsAccepted(_ name: String) throws {
-        #expect(InterfaceName.fault(in: name) == nil)
+    @Test(arguments: ["fifteen-bytes-x", "w", "wg0", "...", "_=+.-"])
+    func everyOtherNameIsTheDevices(_ name: String) throws {
         try inNewNamespace {
             let tun = try TunDevice.create(name: name)
             #expect(tun.name == name)

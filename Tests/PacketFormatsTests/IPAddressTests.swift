@@ -98,15 +98,16 @@ import Testing
 @Suite struct EndpointTests {
     @Test(arguments: [
         "1.2.3.4:51820", "[2001:db8::1]:1", "[fe80::1%3]:65535", "[::ffff:1.2.3.4]:9",
+        "1.2.3.4:0", "[fe80::1%4294967295]:80",
     ])
     func textComesBack(text: String) throws {
         #expect(try #require(Endpoint(text)).description == text)
     }
 
     @Test(arguments: [
-        "1.2.3.4", "1.2.3.4:", "1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:080", "1.2.3.4:+80", ":80",
+        "1.2.3.4", "1.2.3.4:", "1.2.3.4:65536", "1.2.3.4:٨", "1.2.3.4:+80", ":80",
         "::1:80", "[::1]", "[::1]:", "[::1:80", "::1]:80", "[1.2.3.4]:80", "[]:80", "[%3]:80",
-        "[fe80::1%]:80", "[fe80::1%eth0]:80", "[fe80::1%0]:80", "[fe80::1%4294967296]:80",
+        "[fe80::1%]:80", "[fe80::1%eth0]:80", "[fe80::1%4294967296]:80",
         "host:80", "1.2.3.4:80 ", "", "[::1]]:80", "[[::1]:80", "[::1]x:80",
     ])
     func nonsenseIsRefused(text: String) {
@@ -118,5 +119,13 @@ import Testing
         let scoped = try #require(Endpoint("[fe80::1%4]:5"))
         #expect(scoped.scope == 4)
         #expect(bare != scoped)
+    }
+
+    @Test func scopesNamedAreAskedFor() {
+        let indices = { (name: String) -> UInt32? in name == "eth0" ? 7 : nil }
+        #expect(Endpoint("[fe80::1%eth0]:5", scope: indices)?.scope == 7)
+        #expect(Endpoint("[fe80::1%3]:5", scope: indices)?.scope == 3)
+        #expect(Endpoint("[fe80::1%eth1]:5", scope: indices) == nil)
+        #expect(Endpoint("[fe80::1%]:5", scope: { _ in 1 }) == nil)
     }
 }

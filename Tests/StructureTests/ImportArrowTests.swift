@@ -21,8 +21,8 @@ import Testing
             "Logging", "SystemPackage",
         ],
         "branchlined": [
-            "TunnelEngine", "LinuxNetworking", "WireGuardConfiguration", "ArgumentParser",
-            "Logging", "Foundation", "SystemPackage",
+            "TunnelEngine", "LinuxNetworking", "WireGuardConfiguration", "PacketFormats",
+            "ArgumentParser", "Logging", "Foundation", "SystemPackage",
         ],
         "branchline": [
             "Cryptography", "PacketFormats", "WireGuardConfiguration", "LinuxNetworking",

@@ -55,11 +55,4 @@ import WireGuardConfiguration
     func otherAddressSettingesAreRefused(_ text: String) {
         #expect(AddressSetting(text) == nil)
     }
-
-    @Test func interfaceNamesAreThoseOfWgQuick() {
-        for name in ["wg0", "a", "_=+.-", "123456789012345"] { #expect(isInterfaceName(name)) }
-        for name in ["", ".", "..", "a/b", "a b", "1234567890123456", "ü"] {
-            #expect(!isInterfaceName(name))
-        }
-    }
 }

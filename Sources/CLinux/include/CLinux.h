@@ -149,4 +149,9 @@ void clinux_open_log(const char *program);
 /// syslog. The severity is one of LOG_EMERG (0) to LOG_DEBUG (7).
 void clinux_log(int severity, const char *message);
 
+// ---- Files ----
+
+/// memfd_create: a file that is in memory only. A descriptor or -errno.
+int clinux_memory_file(void);
+
 #endif
