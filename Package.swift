@@ -97,7 +97,7 @@ let package = Package(
         tests(of: "WireGuardConfiguration", ["Cryptography", "PacketFormats"]),
         tests(of: "EgressScheduling", ["PacketFormats", "PacketMemory"]),
         tests(of: "Telemetry"),
-        tests(of: "LinuxNetworking", ["PacketFormats", "PacketMemory", "CLinux"]),
+        tests(of: "LinuxNetworking", ["PacketFormats", "PacketMemory", "CLinux", system]),
         tests(
             of: "TunnelEngine",
             [

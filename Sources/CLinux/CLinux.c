@@ -134,8 +134,8 @@ int clinux_epoll_wait(
             .tv_nsec = timeout_nanoseconds % 1000000000};
         int count = result(epoll_pwait2(
             descriptor, events, capacity, timeout_nanoseconds < 0 ? NULL : &timeout, NULL));
-        // A sandbox may refuse calls that it does not know, with whatever error it likes: EPERM from
-        // older container runtimes. A fault of the arguments comes back from the other call.
+        // A sandbox may refuse calls that it does not know, with whatever error it likes: EPERM
+        // from older container runtimes. A fault of the arguments comes back from the other call.
         if (count >= 0 || count == -EINTR) return count;
         lacks_pwait2 = 1;
     }

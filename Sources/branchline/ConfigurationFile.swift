@@ -1,4 +1,5 @@
 import Glibc
+import LinuxNetworking
 import PacketFormats
 import SystemPackage
 import WireGuardConfiguration
@@ -38,11 +39,12 @@ struct ConfigurationFile {
             InterfaceName.fault(in: argument) == nil
             ? folders.map { "\($0)/\(argument)\(suffix)" } + [argument] : [argument]
         for candidate in candidates {
-            if isFile(candidate) { return candidate }
-            // A folder of keys is often closed to all but root.
-            guard errno != EACCES else {
+            do {
+                if try FilePath(candidate).stat().type != .directory { return candidate }
+            } catch Errno.permissionDenied {
+                // A folder of keys is often closed to all but root.
                 throw Failure.failed("only root may look for \(candidate); run with sudo")
-            }
+            } catch {}
         }
         throw Failure.badInput(
             "there is no configuration \(argument); looked for "
@@ -51,7 +53,7 @@ struct ConfigurationFile {
 
     private static func read(_ path: String) throws -> WireGuardFile {
         // A FIFO or a device may never come to an end, and SaveConfig replaces what the path names.
-        guard let mode = mode(of: path), mode & S_IFMT == S_IFREG else {
+        guard let status = try? FilePath(path).stat(), status.type == .regular else {
             throw Failure.badInput("\(path) is not a regular file; save the configuration as one")
         }
         let bytes: [UInt8]
@@ -60,10 +62,13 @@ struct ConfigurationFile {
             let descriptor = try FileDescriptor.open(
                 FilePath(path), .readOnly, options: .nonBlocking)
             bytes = try descriptor.closeAfter {
-                try descriptor.readAll(bytesMax: ConfigurationLimits.textBytesMax, name: path)
+                try descriptor.readToEnd(byteCountMax: ConfigurationLimits.textBytesMax)
             }
-        } catch let error as Errno {
-            let advice = error == .permissionDenied ? "; run with sudo" : ""
+        } catch Errno.fileTooLarge {
+            throw Failure.badInput(
+                "\(path) is larger than \(ConfigurationLimits.textBytesMax) bytes")
+        } catch {
+            let advice = error as? Errno == .permissionDenied ? "; run with sudo" : ""
             throw Failure.failed("cannot read \(path): \(error)\(advice)")
         }
         do {
@@ -75,36 +80,19 @@ struct ConfigurationFile {
 
     /// Replaces the file's text in one step, readable by its owner only.
     func replace(with text: String) throws {
-        let temporary = FilePath(path + ".tmp")
         do {
-            _ = unsafe unlink(temporary.string)
-            let descriptor = try FileDescriptor.open(
-                temporary, .writeOnly, options: [.create, .exclusiveCreate],
-                permissions: .ownerReadWrite)
-            try descriptor.closeAfter {
-                _ = try descriptor.writeAll(text.utf8)
-                guard fsync(descriptor.rawValue) == 0 else { throw Errno(rawValue: errno) }
-            }
-            guard unsafe rename(temporary.string, path) == 0 else { throw Errno(rawValue: errno) }
+            try PrivateFile.replace(path, with: Array(text.utf8))
         } catch {
-            _ = unsafe unlink(temporary.string)
             throw Failure.failed("cannot save \(path): \(error)")
         }
     }
 
     private func warnIfOthersCanRead() {
-        guard let mode = Self.mode(of: path), mode & 0o007 != 0 else { return }
+        let others: FilePermissions = [.otherRead, .otherWrite, .otherExecute]
+        guard let status = try? FilePath(path).stat(),
+            !status.permissions.isDisjoint(with: others)
+        else { return }
         Console.error("note: others can read \(path), which holds keys; run `chmod 600 \(path)`")
-    }
-
-    private static func isFile(_ path: String) -> Bool {
-        guard let mode = mode(of: path) else { return false }
-        return mode & S_IFMT != S_IFDIR
-    }
-
-    private static func mode(of path: String) -> mode_t? {
-        var information = stat()
-        return unsafe stat(path, &information) == 0 ? information.st_mode : nil
     }
 
     /// Where an interface's name is looked for, in order.

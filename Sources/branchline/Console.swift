@@ -1,4 +1,4 @@
-import Glibc
+import LinuxNetworking
 import SystemPackage
 
 /// The program's standard streams.
@@ -27,27 +27,12 @@ enum Console {
     ///
     /// - Parameter bytesMax: Reading stops with a failure beyond it.
     static func input(bytesMax: Int) throws -> [UInt8] {
-        try FileDescriptor.standardInput.readAll(bytesMax: bytesMax, name: "standard input")
-    }
-}
-
-extension FileDescriptor {
-    /// Reads to the end of the file or stream.
-    func readAll(bytesMax: Int, name: String) throws -> [UInt8] {
-        var bytes: [UInt8] = []
-        var buffer = [UInt8](repeating: 0, count: 65_536)
-        while true {
-            let count: Int
-            do {
-                count = try unsafe buffer.withUnsafeMutableBytes { try unsafe read(into: $0) }
-            } catch {
-                throw Failure.failed("cannot read \(name): \(error)")
-            }
-            if count == 0 { return bytes }
-            bytes += buffer[..<count]
-            guard bytes.count <= bytesMax else {
-                throw Failure.badInput("\(name) is larger than \(bytesMax) bytes")
-            }
+        do {
+            return try FileDescriptor.standardInput.readToEnd(byteCountMax: bytesMax)
+        } catch Errno.fileTooLarge {
+            throw Failure.badInput("standard input is larger than \(bytesMax) bytes")
+        } catch {
+            throw Failure.failed("cannot read standard input: \(error)")
         }
     }
 }

@@ -1,5 +1,4 @@
 import Foundation
-import Glibc
 import LinuxNetworking
 import PacketFormats
 import SystemPackage
@@ -113,6 +112,5 @@ struct InterfaceSocket {
 
 /// - Returns: The number of the interface in this network namespace.
 func interfaceIndex(_ name: String) -> UInt32? {
-    let index = unsafe if_nametoindex(name)
-    return index == 0 ? nil : index
+    try? RoutingNetlink().linkByName(name).index
 }

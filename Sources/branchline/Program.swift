@@ -1,4 +1,4 @@
-import Glibc
+import Foundation
 import LinuxNetworking
 
 /// Other programs of this system.
@@ -26,12 +26,13 @@ enum Program {
         return folders.map { "\($0)/\(program)" }.first(where: isExecutable)
     }
 
-    static func isExecutable(_ path: String) -> Bool { unsafe access(path, X_OK) == 0 }
+    static func isExecutable(_ path: String) -> Bool {
+        FileManager.default.isExecutableFile(atPath: path)
+    }
 }
 
 /// The value of an environment variable; `nil` where it is not set or empty.
 func environment(_ name: String) -> String? {
-    guard let value = unsafe getenv(name) else { return nil }
-    let text = unsafe String(cString: value)
+    guard let text = ProcessInfo.processInfo.environment[name] else { return nil }
     return text.isEmpty ? nil : text
 }
