@@ -67,11 +67,19 @@ struct BringUp {
     /// A daemon binds when its interface is switched on, too late to answer that it cannot.
     private func requireFreePort() throws {
         guard let port = file.interface.listenPort, port != 0 else { return }
-        do {
-            try UDPSocketGroup.bind(port: port, dataSockets: 1, firewallMark: 0).close()
-        } catch {
-            guard case .portInUse = error else { return }
+        // A daemon that is just ending may have lost its interface and still have the port.
+        guard try waitUntil(checksMax: 20, { !Self.isInUse(port) }) else {
+            let error = UDPSocketError.portInUse(port)
             throw Failure.failed("ListenPort cannot be used: \(error)")
+        }
+    }
+
+    private static func isInUse(_ port: UInt16) -> Bool {
+        do {
+            try UDPSocketGroup.bind(port: port, dataSockets: 1).close()
+            return false
+        } catch {
+            return error == .portInUse(port)
         }
     }
 
