@@ -87,7 +87,10 @@ let package = Package(
             "cipher-benchmark", ["Cryptography", "PacketMemory"], path: "Tests/Benchmarks/cipher"),
 
         module(
-            "TestSupport", ["LinuxNetworking", "PacketMemory"], path: "Tests/TestSupport"),
+            "TestSupport",
+            ["LinuxNetworking", "PacketMemory", "CLinux", "CTestSupport", system],
+            path: "Tests/TestSupport"),
+        .target(name: "CTestSupport", path: "Tests/CTestSupport"),
         .target(name: "CAllocationCounter", path: "Tests/AllocationCounter"),
         tests(of: "Cryptography", ["PacketMemory"], resources: [.copy("Vectors")]),
         tests(of: "PacketFormats", ["PacketMemory"]),

@@ -69,14 +69,6 @@ int clinux_tun_set_header_size(int descriptor, int size) {
     return result(ioctl(descriptor, TUNSETVNETHDRSZ, &size));
 }
 
-int clinux_tun_header_size(int descriptor, int *size) {
-    return result(ioctl(descriptor, TUNGETVNETHDRSZ, size));
-}
-
-int clinux_tun_set_persistent(int descriptor, int persistent) {
-    return result(ioctl(descriptor, TUNSETPERSIST, (unsigned long)persistent));
-}
-
 // ---- Sockets ----
 
 int clinux_recvmmsg(int descriptor, struct clinux_message *messages, unsigned int count) {
@@ -209,7 +201,6 @@ int clinux_enter_network_namespace(int descriptor) {
     return result(setns(descriptor, CLONE_NEWNET));
 }
 
-int clinux_unshare_network_namespace(void) { return result(unshare(CLONE_NEWNET)); }
 
 // ---- System log ----
 

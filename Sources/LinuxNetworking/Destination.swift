@@ -28,13 +28,6 @@ public struct Destination: Hashable, Sendable {
     /// Address that datagrams leave from, `nil` when the routing table chooses.
     public var source: LocalAddress? { local.isUnspecified ? nil : local }
 
-    /// The same without source; for when the address or its interface has gone.
-    public var withoutSource: Destination {
-        var copy = self
-        copy.local = .unspecified
-        return copy
-    }
-
     /// Whether a received message came from here and was sent to our source address: if not, the
     /// peer has roamed, once the message has authenticated.
     ///

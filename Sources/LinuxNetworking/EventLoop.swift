@@ -10,17 +10,13 @@ public import SystemPackage
 public final class EventLoop: @unchecked Sendable {
     // Sendable: the kernel serialises epoll_ctl, and the events belong to the thread that waits.
 
-    /// What to wait for, and what has happened.
+    /// What to wait for; errors and hang-ups wake whether asked for or not.
     public struct Events: OptionSet, Hashable, Sendable {
         public let rawValue: UInt32
         public init(rawValue: UInt32) { self.rawValue = rawValue }
 
         public static let readable = Events(rawValue: EPOLLIN.rawValue)
         public static let writable = Events(rawValue: EPOLLOUT.rawValue)
-        /// Reported whether asked for or not.
-        public static let failed = Events(rawValue: EPOLLERR.rawValue)
-        /// Reported whether asked for or not.
-        public static let hungUp = Events(rawValue: EPOLLHUP.rawValue)
     }
 
     private let descriptor: OwnedDescriptor
@@ -83,12 +79,6 @@ public final class EventLoop: @unchecked Sendable {
     public func token(at index: Int) -> UInt64 {
         precondition(index >= 0 && index < capacity, "no such event")
         return unsafe storage[index].data.u64
-    }
-
-    /// What happened, of an event of the latest wait.
-    public func events(at index: Int) -> Events {
-        precondition(index >= 0 && index < capacity, "no such event")
-        return unsafe Events(rawValue: storage[index].events)
     }
 
     private func control(

@@ -35,15 +35,10 @@ public final class UDPSocket: Sendable {
         return count
     }
 
-    /// Sends the messages of a batch: the same as ``SendBatch/flush(on:)``. sendmmsg
-    public func send(_ batch: SendBatch) -> Int {
-        batch.flush(on: self)
-    }
-
     /// Sends one message at once, without a batch; for handshakes and keepalives.
     ///
     /// A run that cannot be segmented is sent in pieces. A source address that the kernel refuses
-    /// is an error here: try again with ``Destination/withoutSource``.
+    /// is an error here.
     /// - Parameters:
     ///   - segmentByteCount: As in ``SendBatch``.
     ///   - trafficClass: DSCP and ECN of the outer header.
@@ -153,21 +148,13 @@ extension UDPSocket {
     /// wrong), since the socket was opened; wraps at 2^32. `nil` before Linux 4.12.
     /// SO_MEMINFO, SK_MEMINFO_DROPS
     public var receiveQueueOverflows: UInt32? {
-        memoryInformation(Int(CLINUX_SK_MEMINFO_DROPS))
-    }
-
-    /// Memory that waiting messages take, in bytes as the kernel counts them.
-    /// SO_MEMINFO, SK_MEMINFO_RMEM_ALLOC
-    public var receiveQueueByteCount: UInt32? { memoryInformation(0) }
-
-    private func memoryInformation(_ index: Int) -> UInt32? {
         var values = (UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0))
         return unsafe withUnsafeMutableBytes(of: &values) { bytes -> UInt32? in
             var count = socklen_t(bytes.count)
             let status = unsafe getsockopt(
                 descriptor.rawValue, SOL_SOCKET, Int32(CLINUX_SO_MEMINFO),
                 bytes.baseAddress, &count)
-            let offset = index * MemoryLayout<UInt32>.size
+            let offset = Int(CLINUX_SK_MEMINFO_DROPS) * MemoryLayout<UInt32>.size
             guard status == 0, Int(count) >= offset + MemoryLayout<UInt32>.size else { return nil }
             return unsafe bytes.load(fromByteOffset: offset, as: UInt32.self)
         }

@@ -46,11 +46,6 @@ public struct IPAddress: Hashable, Sendable {
     ///
     /// Source: RFC 4291, section 2.4.
     @inlinable public var isLinkLocal: Bool { !isIPv4 && high >> 54 == 0xfe80 >> 6 }
-
-    /// Whether it lies in 224.0.0.0/4 or ff00::/8.
-    @inlinable public var isMulticast: Bool {
-        isIPv4 ? low >> 28 == 0xe : high >> 56 == 0xff
-    }
 }
 
 extension IPAddress: Comparable {

@@ -273,7 +273,6 @@ extension WallClock {
 
 /// What configuration and the kernel say of the interface.
 struct InterfaceState {
-    var privateKeyIsSet = false
     var listenPort: UInt16 = 0
     var firewallMark: UInt32 = 0
     var mtu = 1_420

@@ -108,16 +108,6 @@ struct KeyTests {
         #expect(Secret32.random().copyOfBytes() != Secret32.random().copyOfBytes())
     }
 
-    @Test func regionsCompareByContentAndSize() {
-        let first = ByteArena(bytes), second = ByteArena(bytes)
-        #expect(ConstantTime.isEqual(first.whole, second.whole))
-        #expect(!ConstantTime.isEqual(first.whole, second.whole.prefix(31)))
-        #expect(ConstantTime.isEqual(first.whole.prefix(0), second.whole.prefix(0)))
-        second.whole[31] ^= 1
-        #expect(!ConstantTime.isEqual(first.whole, second.whole))
-        #expect(ConstantTime.isEqual(first.whole.prefix(31), second.whole.prefix(31)))
-    }
-
     @Test func randomBytesFillExactlyTheRegion() {
         let arena = ByteArena(count: 66)
         arena.whole.fill(with: 0)

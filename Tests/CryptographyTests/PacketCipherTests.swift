@@ -228,5 +228,5 @@ private func expand(
 
 /// Whether two blocks of memory begin with the same `count` bytes.
 private func holds(_ first: ByteArena, _ second: ByteArena, _ count: Int) -> Bool {
-    ConstantTime.isEqual(first.whole.prefix(count), second.whole.prefix(count))
+    first.whole.prefix(count).bytes == second.whole.prefix(count).bytes
 }

@@ -1,4 +1,3 @@
-import CLinux
 import Glibc
 import LinuxNetworking
 import PacketFormats
@@ -50,13 +49,13 @@ struct TunDeviceTests {
     @Test func idlePersistentDeviceIsTakenOverWithTheQueueItHas() throws {
         try inNewNamespace {
             let made = try TunDevice.create(name: "bltun0")
-            #expect(clinux_tun_set_persistent(made.queues[0].fileDescriptor, 1) == 0)
+            try setPersistent(true, tunDescriptor: made.queues[0].fileDescriptor)
             made.close()
             let taken = try TunDevice.create(name: "bltun0", queueCount: 2)
             #expect(taken.interfaceIndex == made.interfaceIndex)
             #expect(taken.queues.count == 1)
             #expect(taken.fallbacks.contains { $0.contains("one TUN queue instead of 2") })
-            #expect(clinux_tun_set_persistent(taken.queues[0].fileDescriptor, 0) == 0)
+            try setPersistent(false, tunDescriptor: taken.queues[0].fileDescriptor)
         }
     }
 

@@ -90,7 +90,8 @@ struct UDPSocketTests {
             #expect(try batch.source(0).address == address(client))
             let reply = Destination(replyingTo: batch, message: 0)
             #expect(reply.matches(batch, 0))
-            #expect(!reply.withoutSource.matches(batch, 0))
+            let sourceless = Destination(reply.endpoint, family: pair.receiver.family)
+            #expect(try !#require(sourceless).matches(batch, 0))
             ByteArena.withCopy(of: [2]) {
                 #expect(pair.receiver.controlSocket.send($0, to: reply) == 1)
             }
@@ -311,7 +312,6 @@ struct UDPSocketTests {
             for _ in 0..<100 { try pair.sendBatched(pattern(1_000), segmentByteCount: 0) }
             #expect(try #require(socket.receiveQueueOverflows) > 50)
             #expect(pair.receiver.kernelDropCount == socket.receiveQueueOverflows)
-            #expect(try #require(socket.receiveQueueByteCount) > 10_000)
         }
     }
 }

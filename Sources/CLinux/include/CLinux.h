@@ -38,12 +38,10 @@ int clinux_tun_network_namespace(int descriptor);
 
 /// TUNGETIFF: the name (IFNAMSIZ bytes) and flags of an attached descriptor. Returns 0 or -errno.
 int clinux_tun_describe(int descriptor, char *name, unsigned int *flags);
-/// TUNGETFEATURES, TUNSETOFFLOAD, TUNSETVNETHDRSZ, TUNGETVNETHDRSZ, TUNSETPERSIST.
+/// TUNGETFEATURES, TUNSETOFFLOAD, TUNSETVNETHDRSZ.
 int clinux_tun_features(int descriptor, unsigned int *features);
 int clinux_tun_set_offload(int descriptor, unsigned int offloads);
 int clinux_tun_set_header_size(int descriptor, int size);
-int clinux_tun_header_size(int descriptor, int *size);
-int clinux_tun_set_persistent(int descriptor, int persistent);
 
 /// A prefix of IPv6 addresses, IPv4 ones as ::ffff:0:0/96; BPF_MAP_TYPE_LPM_TRIE's key.
 struct clinux_steering_key {
@@ -78,13 +76,11 @@ enum {
     CLINUX_UDP_GRO = 104,      // Linux 5.0
     CLINUX_SO_REUSEPORT = 15,
     CLINUX_SO_MARK = 36,
-    CLINUX_SO_ATTACH_REUSEPORT_CBPF = 51,
     CLINUX_SO_MEMINFO = 55,
     CLINUX_SO_SNDBUFFORCE = 32,
     CLINUX_SO_RCVBUFFORCE = 33,
     CLINUX_SO_TIMESTAMPNS = 35,
     CLINUX_SK_MEMINFO_DROPS = 8,
-    CLINUX_SK_MEMINFO_COUNT = 9,
 };
 
 /// The layout of glibc's `struct mmsghdr`.
@@ -138,9 +134,8 @@ int clinux_allowed_processors(int *processors, int capacity);
 /// sched_setaffinity: keeps the calling thread on one processor. 0 or -errno.
 int clinux_run_on(int processor);
 
-/// Namespaces: setns and unshare with CLONE_NEWNET. Return 0 or -errno.
+/// setns with CLONE_NEWNET. Returns 0 or -errno.
 int clinux_enter_network_namespace(int descriptor);
-int clinux_unshare_network_namespace(void);
 
 // ---- System log (syslog.h) ----
 
