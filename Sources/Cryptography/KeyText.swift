@@ -11,7 +11,7 @@ enum KeyText {
 
     /// Decodes exactly 32 bytes of standard, padded base64. `sodium_base642bin`
     /// - Returns: `false` for any other text; `region` then holds zeros.
-    static func decode(base64 text: String, into region: ByteRegion) -> Bool {
+    static func decode(base64 text: some Collection<UInt8>, into region: ByteRegion) -> Bool {
         unsafe decode(text, count: base64Count, into: region) { output, input, written in
             unsafe sodium_base642bin(
                 output, 32, input, base64Count, nil, written, nil, sodium_base64_VARIANT_ORIGINAL)
@@ -20,23 +20,23 @@ enum KeyText {
 
     /// Decodes 64 hexadecimal digits of either case. `sodium_hex2bin`
     /// - Returns: `false` for any other text; `region` then holds zeros.
-    static func decode(hex text: String, into region: ByteRegion) -> Bool {
+    static func decode(hex text: some Collection<UInt8>, into region: ByteRegion) -> Bool {
         unsafe decode(text, count: hexCount, into: region) { output, input, written in
             unsafe sodium_hex2bin(output, 32, input, hexCount, nil, written, nil)
         }
     }
 
-    /// `sodium_bin2base64`
-    static func base64(_ region: ByteRegion) -> String {
-        unsafe encode(region, count: base64Count) { output, input in
+    /// Appends a key in base64. `sodium_bin2base64`
+    static func append(base64 region: ByteRegion, to text: inout [UInt8]) {
+        unsafe append(region, count: base64Count, to: &text) { output, input in
             _ = unsafe sodium_bin2base64(
                 output, base64Count + 1, input, 32, sodium_base64_VARIANT_ORIGINAL)
         }
     }
 
-    /// `sodium_bin2hex`
-    static func hex(_ region: ByteRegion) -> String {
-        unsafe encode(region, count: hexCount) { output, input in
+    /// Appends a key in lower-case hexadecimal. `sodium_bin2hex`
+    static func append(hex region: ByteRegion, to text: inout [UInt8]) {
+        unsafe append(region, count: hexCount, to: &text) { output, input in
             _ = unsafe sodium_bin2hex(output, hexCount + 1, input, 32)
         }
     }
@@ -46,11 +46,11 @@ enum KeyText {
     ) -> CInt
 
     private static func decode(
-        _ text: String, count: Int, into region: ByteRegion, _ decoder: Decoder
+        _ text: some Collection<UInt8>, count: Int, into region: ByteRegion, _ decoder: Decoder
     ) -> Bool {
         precondition(region.count == 32, "a key is 32 bytes long")
-        var text = text
-        return text.withUTF8 { input in
+        region.fill(with: 0)
+        return text.withContiguousStorageIfAvailable { input in
             guard input.count == count, let start = input.baseAddress else { return false }
             var written = 0
             let result = unsafe start.withMemoryRebound(to: CChar.self, capacity: count) {
@@ -59,19 +59,24 @@ enum KeyText {
             if result == 0 && written == 32 { return true }
             region.fill(with: 0)
             return false
-        }
+        } ?? false
     }
 
-    private static func encode(
-        _ region: ByteRegion, count: Int,
+    /// Writes the text in its place, so that no copy of it is left.
+    private static func append(
+        _ region: ByteRegion, count: Int, to text: inout [UInt8],
         _ encoder: (UnsafeMutablePointer<CChar>, UnsafePointer<UInt8>) -> Void
-    ) -> String {
+    ) {
         precondition(region.count == 32, "a key is 32 bytes long")
-        return unsafe withUnsafeTemporaryAllocation(of: CChar.self, capacity: count + 1) { buffer in
-            guard let output = buffer.baseAddress else { return "" }
-            defer { unsafe sodium_memzero(output, count + 1) }
-            unsafe encoder(output, region.bytePointer)
-            return unsafe String(cString: output)
+        // The encoders end the text with a NUL.
+        text.reserveWiping(count + 1)
+        let start = text.count
+        text.append(contentsOf: repeatElement(0, count: count + 1))
+        unsafe text.withUnsafeMutableBytes { buffer in
+            guard let output = buffer.baseAddress else { return }
+            unsafe encoder(
+                (output + start).assumingMemoryBound(to: CChar.self), region.bytePointer)
         }
+        text.removeLast()
     }
 }

@@ -19,7 +19,8 @@ public final class PrivateKey: Sendable {
     }
 
     /// - Parameter text: 44 characters of padded standard base64; anything else gives `nil`.
-    public convenience init?(base64 text: String) {
+    ///   The caller wipes its own copy.
+    public convenience init?(base64 text: some Collection<UInt8>) {
         var secret = Secret32()
         guard secret.withMutableBytes({ KeyText.decode(base64: text, into: $0) }) else {
             return nil
@@ -28,7 +29,8 @@ public final class PrivateKey: Sendable {
     }
 
     /// - Parameter text: 64 hexadecimal digits; anything else gives `nil`.
-    public convenience init?(hex text: String) {
+    ///   The caller wipes its own copy.
+    public convenience init?(hex text: some Collection<UInt8>) {
         var secret = Secret32()
         guard secret.withMutableBytes({ KeyText.decode(hex: text, into: $0) }) else {
             return nil
@@ -83,9 +85,13 @@ public final class PrivateKey: Sendable {
     /// Compares in constant time.
     public func isEqual(to other: PrivateKey) -> Bool { secret.isEqual(to: other.secret) }
 
-    /// Reveals the key, as the configuration protocol and `genkey` must.
-    public func unsafeBase64() -> String { secret.withBytes { KeyText.base64($0) } }
+    /// Reveals the key in base64, as configuration files and `genkey` must; the caller wipes it.
+    public func unsafeAppendBase64(to text: inout [UInt8]) {
+        secret.withBytes { KeyText.append(base64: $0, to: &text) }
+    }
 
-    /// Reveals the key, as the configuration protocol must.
-    public func unsafeHex() -> String { secret.withBytes { KeyText.hex($0) } }
+    /// Reveals the key in hexadecimal, as the configuration protocol must; the caller wipes it.
+    public func unsafeAppendHex(to text: inout [UInt8]) {
+        secret.withBytes { KeyText.append(hex: $0, to: &text) }
+    }
 }

@@ -18,7 +18,7 @@ public struct PublicKey: Hashable, Comparable, Sendable {
     /// - Parameter text: 44 characters of padded standard base64; anything else gives `nil`.
     public init?(base64 text: String) {
         storage = Bytes32()
-        guard storage.withMutableBytes({ KeyText.decode(base64: text, into: $0) }) else {
+        guard storage.withMutableBytes({ KeyText.decode(base64: text.utf8, into: $0) }) else {
             return nil
         }
     }
@@ -26,14 +26,24 @@ public struct PublicKey: Hashable, Comparable, Sendable {
     /// - Parameter text: 64 hexadecimal digits; anything else gives `nil`.
     public init?(hex text: String) {
         storage = Bytes32()
-        guard storage.withMutableBytes({ KeyText.decode(hex: text, into: $0) }) else {
+        guard storage.withMutableBytes({ KeyText.decode(hex: text.utf8, into: $0) }) else {
             return nil
         }
     }
 
     public var bytes: [UInt8] { withBytes { $0.bytes } }
-    public var base64: String { withBytes { KeyText.base64($0) } }
-    public var hex: String { withBytes { KeyText.hex($0) } }
+
+    public var base64: String {
+        var text: [UInt8] = []
+        withBytes { KeyText.append(base64: $0, to: &text) }
+        return String(decoding: text, as: UTF8.self)
+    }
+
+    public var hex: String {
+        var text: [UInt8] = []
+        withBytes { KeyText.append(hex: $0, to: &text) }
+        return String(decoding: text, as: UTF8.self)
+    }
 
     /// Lends the bytes for reading; the region ends with `body`.
     public func withBytes<Result>(_ body: (ByteRegion) throws -> Result) rethrows -> Result {

@@ -63,31 +63,21 @@ public final class UnixSocket: Sendable {
     ) throws(Errno) -> [UInt8] {
         let deadline = Clock.monotonicNanoseconds() &+ timeoutNanoseconds
         var answer: [UInt8] = []
+        // In one piece of memory, as the answer may hold keys; only pages that are written to
+        // take any.
+        answer.reserveCapacity(byteCountMax + Self.byteCountPerRead)
         while true {
             try awaitEvent(Int16(POLLIN), until: deadline)
-            let part = try receive(byteCountMax: 65_536)
-            if part.isEmpty { return answer }
-            answer += part
+            let count = unsafe answer.appendRead(upTo: Self.byteCountPerRead) {
+                unsafe recv(descriptor.rawValue, $0.baseAddress, $0.count, 0)
+            }
+            if count == 0 { return answer }
+            if count < 0 && errno != EINTR && errno != EAGAIN { throw Errno(rawValue: errno) }
             if answer.count > byteCountMax { throw .messageTooLong }
         }
     }
 
-    /// Reads what is there, waiting for at least one byte; empty at the end. recv
-    public func receive(byteCountMax: Int) throws(Errno) -> [UInt8] {
-        var buffer = [UInt8](repeating: 0, count: byteCountMax)
-        while true {
-            let count = unsafe buffer.withUnsafeMutableBytes {
-                unsafe recv(descriptor.rawValue, $0.baseAddress, $0.count, 0)
-            }
-            if count >= 0 {
-                return Array(buffer.prefix(count))
-            } else if errno == EAGAIN {
-                try awaitEvent(Int16(POLLIN), until: nil)
-            } else if errno != EINTR {
-                throw Errno(rawValue: errno)
-            }
-        }
-    }
+    private static let byteCountPerRead = 65_536
 
     public func close() {
         descriptor.close()

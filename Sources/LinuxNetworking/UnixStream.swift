@@ -9,7 +9,8 @@ public final class UnixStream: Sendable {
 
     /// What a read found.
     public enum Reading: Sendable {
-        case bytes([UInt8])
+        /// Bytes have been appended.
+        case bytes
         case wouldBlock
         /// The other side will send nothing more.
         case ended
@@ -23,14 +24,15 @@ public final class UnixStream: Sendable {
         _ = fcntl(fileDescriptor, F_SETFL, flags | O_NONBLOCK)
     }
 
-    /// Reads what has arrived. recv
-    public func read(upTo byteCountMax: Int) -> Reading {
-        var buffer = [UInt8](repeating: 0, count: byteCountMax)
+    /// Appends what has arrived, without a buffer in between: it may hold keys. recv
+    ///
+    /// - Parameter bytes: Has capacity for `byteCountMax` more bytes, or is copied to get it.
+    public func read(appendingTo bytes: inout [UInt8], upTo byteCountMax: Int) -> Reading {
         while true {
-            let count = unsafe buffer.withUnsafeMutableBytes {
+            let count = unsafe bytes.appendRead(upTo: byteCountMax) {
                 unsafe recv(descriptor.rawValue, $0.baseAddress, $0.count, 0)
             }
-            if count > 0 { return .bytes(Array(buffer.prefix(count))) }
+            if count > 0 { return .bytes }
             if count == 0 { return .ended }
             switch errno {
             case EINTR: continue
@@ -42,12 +44,15 @@ public final class UnixStream: Sendable {
 
     /// Writes as much as the socket takes. send
     ///
+    /// - Parameter start: Bytes before it are left out. A slice would hold on to the array, which
+    ///   its owner could then not wipe.
     /// - Returns: Bytes written, 0 when the socket is full, -1 when the other side is gone.
-    public func write(_ bytes: ArraySlice<UInt8>) -> Int {
+    public func write(_ bytes: [UInt8], from start: Int = 0) -> Int {
         while true {
-            let count = unsafe bytes.withUnsafeBytes {
-                unsafe send(
-                    descriptor.rawValue, $0.baseAddress, $0.count, Int32(CLINUX_MSG_NOSIGNAL))
+            let count = unsafe bytes.withUnsafeBytes { bytes in
+                let rest = unsafe UnsafeRawBufferPointer(rebasing: bytes[start...])
+                return unsafe send(
+                    descriptor.rawValue, rest.baseAddress, rest.count, Int32(CLINUX_MSG_NOSIGNAL))
             }
             if count >= 0 { return count }
             switch errno {

@@ -1,9 +1,11 @@
+import Cryptography
 import LinuxNetworking
 import Logging
 import WireGuardConfiguration
 
-/// One client of the configuration socket: what it has sent, and what it has not read yet.
-struct ControlConnection {
+/// One client of the configuration socket: what it has sent, and what it has not read yet. Both may
+/// hold keys and are wiped when they are done with.
+final class ControlConnection {
     let stream: UnixStream
     /// Cuts what was received into requests.
     var requests = UAPIRequestBuffer()
@@ -19,30 +21,41 @@ struct ControlConnection {
         self.deadline = deadline
     }
 
+    deinit {
+        requests.wipe()
+        outgoing.wipe()
+    }
+
     /// Takes a part of what the client has sent. What is left wakes the loop again: a client that
     /// sends without end is refused at the limits of a request, and keeps nobody else waiting.
-    mutating func read() {
-        switch stream.read(upTo: EngineLimits.controlReadBytes) {
-        case .bytes(let bytes): requests.append(bytes)
-        case .wouldBlock: break
+    func read() {
+        let byteCountMax = EngineLimits.controlReadBytes
+        let reading = requests.receive(upTo: byteCountMax) {
+            stream.read(appendingTo: &$0, upTo: byteCountMax)
+        }
+        switch reading {
+        case .bytes, .wouldBlock: break
         case .ended, .failed: isOpen = false
         }
     }
 
-    mutating func answer(_ text: String) {
-        outgoing += Array(text.utf8)
+    /// - Parameter bytes: Taken over and wiped.
+    func answer(wiping bytes: inout [UInt8]) {
+        outgoing.appendWiping(bytes)
+        bytes.wipe()
     }
 
     var hasUnsentBytes: Bool { sentBytes < outgoing.count }
 
     /// - Returns: `false` if the client is gone.
-    mutating func write() -> Bool {
+    func write() -> Bool {
         while hasUnsentBytes {
-            let count = stream.write(outgoing[sentBytes...])
+            let count = stream.write(outgoing, from: sentBytes)
             if count == 0 { return true }
             if count < 0 { return false }
             sentBytes += count
         }
+        outgoing.wipe()
         outgoing = []
         sentBytes = 0
         return true
@@ -71,19 +84,22 @@ extension Tunnel {
     }
 
     func serve(connection token: UInt64) {
-        guard var connection = connections[token] else { return }
+        guard let connection = connections[token] else { return }
         let now = Clock.monotonicNanoseconds()
         connection.deadline = now + EngineLimits.controlConnectionNanoseconds
         guard connection.write() else { return drop(connection: token) }
         if !connection.hasUnsentBytes && connection.isOpen { connection.read() }
         do {
             // A client that does not read its answers gets no further ones.
-            while !connection.hasUnsentBytes, let request = try connection.requests.next() {
-                connection.answer(answer(to: request))
+            while !connection.hasUnsentBytes, var request = try connection.requests.next() {
+                var answer = answer(to: request)
+                request.wipe()
+                connection.answer(wiping: &answer)
                 guard connection.write() else { return drop(connection: token) }
             }
         } catch {
-            connection.answer(error.answer)
+            var answer = error.answer
+            connection.answer(wiping: &answer)
             connection.isOpen = false
             guard connection.write() else { return drop(connection: token) }
         }
@@ -93,7 +109,6 @@ extension Tunnel {
         let interest: EventLoop.Events = connection.hasUnsentBytes ? .writable : .readable
         try? loop.modify(
             connection.stream.fileDescriptor, token: token, events: interest)
-        connections[token] = connection
     }
 
     private func drop(connection token: UInt64) {

@@ -11,7 +11,7 @@ import WireGuardProtocol
 /// Source: https://www.wireguard.com/xplatform/.
 extension Tunnel {
     /// Carries out one request. Its text was checked as a whole before anything changes.
-    func answer(to request: [UInt8]) -> String {
+    func answer(to request: [UInt8]) -> [UInt8] {
         do throws(UAPIError) {
             switch try UAPI.parse(request: request, scope: Self.interfaceIndex) {
             case .get: return UAPI.serialize(status())

@@ -7,6 +7,7 @@ extension EngineStatus {
     public init(answer: [UInt8]) throws(UAPIError) {
         var status = EngineStatus()
         try UAPI.forEachAnswerPair(of: answer) { line, key, value throws(UAPIError) in
+            let value = String(decoding: value, as: UTF8.self)
             if key == "public_key" {
                 guard let publicKey = PublicKey(hex: value) else {
                     throw UAPI.malformed(key, line)
@@ -58,26 +59,27 @@ extension EngineStatus.PeerHealth {
 
 extension UAPI {
     /// The answer to a `status=1` request, with its `errno=0` and empty line.
-    public static func serialize(_ status: EngineStatus) -> String {
-        var text = ""
-        text.append("version", onOneLine(status.version))
-        text.append("uptime_sec", status.uptimeSeconds)
-        text.append("mtu", status.mtu)
-        if let fault = status.socketFault { text.append("socket_fault", onOneLine(fault)) }
-        text.append("workers", status.workerCount)
-        text.append("cipher", onOneLine(status.cipher))
-        for offload in status.offloads { text.append("offload", onOneLine(offload)) }
-        for fallback in status.fallbacks { text.append("fallback", onOneLine(fallback)) }
+    public static func serialize(_ status: EngineStatus) -> [UInt8] {
+        var text: [UInt8] = []
+        text.appendLine("version", onOneLine(status.version))
+        text.appendLine("uptime_sec", status.uptimeSeconds)
+        text.appendLine("mtu", status.mtu)
+        if let fault = status.socketFault { text.appendLine("socket_fault", onOneLine(fault)) }
+        text.appendLine("workers", status.workerCount)
+        text.appendLine("cipher", onOneLine(status.cipher))
+        for offload in status.offloads { text.appendLine("offload", onOneLine(offload)) }
+        for fallback in status.fallbacks { text.appendLine("fallback", onOneLine(fallback)) }
         for drops in status.drops {
-            text.append("\(EngineStatus.dropPrefix)\(drops.reason)", drops.count)
+            text.appendLine("\(EngineStatus.dropPrefix)\(drops.reason)", drops.count)
         }
         for peer in status.peers {
-            text.append("public_key", peer.publicKey.hex)
-            text.append("rx_packets", peer.receivedPackets)
-            text.append("lost_packets", peer.lostPackets)
+            text.appendLine("public_key", peer.publicKey.hex)
+            text.appendLine("rx_packets", peer.receivedPackets)
+            text.appendLine("lost_packets", peer.lostPackets)
         }
-        text.append("errno", 0)
-        return text + "\n"
+        text.appendLine("errno", 0)
+        text.appendWiping("\n".utf8)
+        return text
     }
 
     private static func onOneLine(_ value: String) -> String {

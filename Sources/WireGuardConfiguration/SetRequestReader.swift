@@ -15,9 +15,9 @@ struct SetRequestReader {
         self.scope = scope
     }
 
-    mutating func read(key: String, value: String, line: Int) throws(UAPIError) {
+    mutating func read(key: String, value: ArraySlice<UInt8>, line: Int) throws(UAPIError) {
         if key == "public_key" {
-            try beginPeer(value, line)
+            try beginPeer(String(decoding: value, as: UTF8.self), line)
         } else if peer == nil {
             try readDevice(key, value, line)
         } else {
@@ -48,8 +48,9 @@ struct SetRequestReader {
     }
 
     private mutating func readDevice(
-        _ key: String, _ value: String, _ line: Int
+        _ key: String, _ value: ArraySlice<UInt8>, _ line: Int
     ) throws(UAPIError) {
+        var text: String { String(decoding: value, as: UTF8.self) }
         switch key {
         case "private_key":
             if isZeroKey(value) {
@@ -60,11 +61,11 @@ struct SetRequestReader {
                 throw refusal(line, "private_key is not 64 hexadecimal digits")
             }
         case "listen_port":
-            settings.listenPort = try integer(key, value, line)
+            settings.listenPort = try integer(key, text, line)
         case "fwmark":
-            settings.firewallMark = try integer(key, value, line)
+            settings.firewallMark = try integer(key, text, line)
         case "replace_peers":
-            try requireTrue(key, value, line)
+            try requireTrue(key, text, line)
             settings.replacePeers = true
         default:
             throw refusal(line, "\(quoted(key)) is not a key of the interface")
@@ -72,33 +73,34 @@ struct SetRequestReader {
     }
 
     private mutating func readPeer(
-        _ key: String, _ value: String, _ line: Int
+        _ key: String, _ value: ArraySlice<UInt8>, _ line: Int
     ) throws(UAPIError) {
+        var text: String { String(decoding: value, as: UTF8.self) }
         guard var changed = peer else { return }
         peer = nil  // so that `changed` owns its list alone and appending does not copy it
         let wasRemoved = changed.remove
         switch key {
         case "update_only":
-            try requireTrue(key, value, line)
+            try requireTrue(key, text, line)
             changed.updateOnly = true
         case "remove":
-            try requireTrue(key, value, line)
+            try requireTrue(key, text, line)
             changed = PeerSettings(publicKey: changed.publicKey, remove: true)
         case "preshared_key":
             changed.presharedKey = try presharedKey(value, line)
         case "endpoint":
-            changed.endpoint = try endpoint(value, line)
+            changed.endpoint = try endpoint(text, line)
         case "persistent_keepalive_interval":
-            changed.persistentKeepaliveSeconds = try integer(key, value, line)
+            changed.persistentKeepaliveSeconds = try integer(key, text, line)
         case "replace_allowed_ips":
-            try requireTrue(key, value, line)
+            try requireTrue(key, text, line)
             changed.replaceAllowedIPs = true
             changed.allowedIPs = []
         case "allowed_ip":
-            try appendAllowedIP(value, line, to: &changed)
+            try appendAllowedIP(text, line, to: &changed)
         case "protocol_version":
-            guard value == "1" else {
-                throw refusal(line, "protocol_version is \(quoted(value)); accepted: 1")
+            guard text == "1" else {
+                throw refusal(line, "protocol_version is \(quoted(text)); accepted: 1")
             }
         default:
             throw refusal(line, "\(quoted(key)) is not a key of a peer")
@@ -107,7 +109,7 @@ struct SetRequestReader {
     }
 
     private func presharedKey(
-        _ value: String, _ line: Int
+        _ value: ArraySlice<UInt8>, _ line: Int
     ) throws(UAPIError) -> SecretChange<PresharedKey> {
         if isZeroKey(value) { return .remove }
         guard let key = PresharedKey(hex: value) else {
@@ -164,6 +166,6 @@ struct SetRequestReader {
 }
 
 /// Whether a key is written as nothing but zeros, which takes it away.
-func isZeroKey(_ hex: String) -> Bool {
-    hex.utf8.count == 64 && hex.utf8.allSatisfy { $0 == UInt8(ascii: "0") }
+func isZeroKey(_ hex: ArraySlice<UInt8>) -> Bool {
+    hex.count == 64 && hex.allSatisfy { $0 == UInt8(ascii: "0") }
 }

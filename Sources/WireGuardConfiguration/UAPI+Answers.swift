@@ -16,7 +16,8 @@ extension UAPI {
         try forEachAnswerPair(of: answer) { line, key, value throws(UAPIError) in
             if key == "public_key" {
                 if let finished = peer { status.peers.append(finished) }
-                guard let publicKey = PublicKey(hex: value) else { throw malformed(key, line) }
+                guard let publicKey = PublicKey(hex: String(decoding: value, as: UTF8.self))
+                else { throw malformed(key, line) }
                 peer = PeerStatus(publicKey: publicKey)
             } else if var changed = peer {
                 peer = nil
@@ -40,7 +41,9 @@ extension UAPI {
     /// Calls `body` for each line before `errno=`.
     static func forEachAnswerPair(
         of answer: [UInt8],
-        _ body: (_ line: Int, _ key: String, _ value: String) throws(UAPIError) -> Void
+        _ body: (
+            _ line: Int, _ key: String, _ value: ArraySlice<UInt8>
+        ) throws(UAPIError) -> Void
     ) throws(UAPIError) {
         guard answer.count <= ConfigurationLimits.textBytesMax else { throw tooLarge }
         let lines = answer.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)
@@ -59,9 +62,12 @@ extension UAPI {
     }
 
     /// Some programs negate the number and some do not.
-    private static func requireZero(errorNumber value: String, _ line: Int) throws(UAPIError) {
-        let digits = value.hasPrefix("-") ? value.dropFirst() : value[...]
-        guard let number: Int32 = NumberText.decimal(digits) else { throw malformed("errno", line) }
+    private static func requireZero(
+        errorNumber value: ArraySlice<UInt8>, _ line: Int
+    ) throws(UAPIError) {
+        let digits = value.first == UInt8(ascii: "-") ? value.dropFirst() : value
+        guard let number: Int32 = NumberText.value(of: digits, radix: 10)
+        else { throw malformed("errno", line) }
         guard number != 0 else { return }
         throw UAPIError(
             UAPIError.Kind(rawValue: number) ?? .unknown,
@@ -69,42 +75,44 @@ extension UAPI {
     }
 
     private static func read(
-        _ key: String, _ value: String, _ line: Int, into status: inout DeviceStatus
+        _ key: String, _ value: ArraySlice<UInt8>, _ line: Int, into status: inout DeviceStatus
     ) throws(UAPIError) {
+        var text: String { String(decoding: value, as: UTF8.self) }
         switch key {
         case "private_key":
             guard !isZeroKey(value) else { return }
             guard let privateKey = PrivateKey(hex: value) else { throw malformed(key, line) }
             status.privateKey = privateKey
-        case "listen_port": status.listenPort = try number(key, value, line)
-        case "fwmark": status.firewallMark = try number(key, value, line)
+        case "listen_port": status.listenPort = try number(key, text, line)
+        case "fwmark": status.firewallMark = try number(key, text, line)
         default: return
         }
     }
 
     private static func read(
-        _ key: String, _ value: String, _ line: Int, into peer: inout PeerStatus,
+        _ key: String, _ value: ArraySlice<UInt8>, _ line: Int, into peer: inout PeerStatus,
         _ scope: ScopeResolver
     ) throws(UAPIError) {
+        var text: String { String(decoding: value, as: UTF8.self) }
         switch key {
         case "preshared_key":
             guard !isZeroKey(value) else { return }
             guard let presharedKey = PresharedKey(hex: value) else { throw malformed(key, line) }
             peer.presharedKey = presharedKey
         case "endpoint":
-            guard let endpoint = Endpoint(value, scope: scope) else {
+            guard let endpoint = Endpoint(text, scope: scope) else {
                 throw malformed(key, line)
             }
             peer.endpoint = endpoint
-        case "last_handshake_time_sec": peer.lastHandshakeSeconds = try number(key, value, line)
+        case "last_handshake_time_sec": peer.lastHandshakeSeconds = try number(key, text, line)
         case "last_handshake_time_nsec":
-            peer.lastHandshakeNanoseconds = try number(key, value, line)
-        case "tx_bytes": peer.transmittedBytes = try number(key, value, line)
-        case "rx_bytes": peer.receivedBytes = try number(key, value, line)
+            peer.lastHandshakeNanoseconds = try number(key, text, line)
+        case "tx_bytes": peer.transmittedBytes = try number(key, text, line)
+        case "rx_bytes": peer.receivedBytes = try number(key, text, line)
         case "persistent_keepalive_interval":
-            peer.persistentKeepaliveSeconds = try number(key, value, line)
+            peer.persistentKeepaliveSeconds = try number(key, text, line)
         case "allowed_ip":
-            guard let prefix = IPPrefix(value) else { throw malformed(key, line) }
+            guard let prefix = IPPrefix(text) else { throw malformed(key, line) }
             peer.allowedIPs.append(prefix)
         default: return
         }

@@ -20,7 +20,8 @@ public enum UAPI {
     /// Reads one request.
     ///
     /// - Parameters:
-    ///   - request: All its lines; whether the empty line is among them does not matter.
+    ///   - request: All its lines; whether the empty line is among them does not matter. The caller
+    ///     wipes it.
     ///   - scope: Asked about scopes that are not numbers.
     /// - Throws: With the line and what is accepted there.
     public static func parse(
@@ -62,10 +63,13 @@ public enum UAPI {
             "more than \(ConfigurationLimits.textBytesMax) bytes in one request or answer")
     }
 
-    /// Calls `body` for each line up to the first empty one.
+    /// Calls `body` for each line up to the first empty one. The value may be a key, so it stays
+    /// what can be wiped.
     static func forEachPair(
         of lines: ArraySlice<ArraySlice<UInt8>>, firstLine: Int,
-        _ body: (_ line: Int, _ key: String, _ value: String) throws(UAPIError) -> Void
+        _ body: (
+            _ line: Int, _ key: String, _ value: ArraySlice<UInt8>
+        ) throws(UAPIError) -> Void
     ) throws(UAPIError) {
         for (offset, bytes) in lines.enumerated() {
             if bytes.isEmpty { return }
@@ -79,8 +83,7 @@ public enum UAPI {
                 throw UAPIError(.protocolViolation, line: line, "not of the form key=value")
             }
             let key = String(decoding: bytes[..<separator], as: UTF8.self)
-            let value = String(decoding: bytes[(separator + 1)...], as: UTF8.self)
-            try body(line, key, value)
+            try body(line, key, bytes[(separator + 1)...])
         }
     }
 }

@@ -34,7 +34,7 @@ public struct UAPIError: Error, Hashable, Sendable, CustomStringConvertible {
     public var errorNumber: Int32 { -kind.rawValue }
 
     /// The whole answer to the failed request.
-    public var answer: String { "errno=\(errorNumber)\n\n" }
+    public var answer: [UInt8] { Array("errno=\(errorNumber)\n\n".utf8) }
 
     public var description: String {
         guard let line else { return reason }

@@ -1,6 +1,9 @@
+internal import Cryptography
+
 /// Cuts the bytes of one connection into requests.
 ///
-/// A connection may carry any number of requests, one after the other.
+/// A connection may carry any number of requests, one after the other. They may hold keys, so
+/// nothing of them stays where they have been.
 public struct UAPIRequestBuffer: Sendable {
     private var bytes: [UInt8] = []
     /// How far the search for an empty line has come, as an offset into `bytes`.
@@ -13,14 +16,23 @@ public struct UAPIRequestBuffer: Sendable {
     /// Whether bytes of an unfinished request are here.
     public var isEmpty: Bool { bytes.isEmpty }
 
-    /// Stores what was received.
-    public mutating func append(_ received: some Collection<UInt8>) {
-        bytes.append(contentsOf: received)
+    /// Lets `body` append what it receives, at most `byteCountMax` bytes.
+    public mutating func receive<Result>(
+        upTo byteCountMax: Int, _ body: (inout [UInt8]) -> Result
+    ) -> Result {
+        bytes.reserveWiping(byteCountMax)
+        return body(&bytes)
+    }
+
+    /// Forgets everything.
+    public mutating func wipe() {
+        bytes.wipe()
     }
 
     /// Takes the next whole request out of the buffer.
     ///
-    /// - Returns: Its lines with the empty one at the end, or `nil` until more is received.
+    /// - Returns: Its lines with the empty one at the end, or `nil` until more is received. The
+    ///   caller wipes it.
     /// - Throws: When no request can come of the bytes: answer the error, then close.
     public mutating func next() throws(UAPIError) -> [UInt8]? {
         guard let end = try endOfRequest() else {
@@ -29,7 +41,7 @@ public struct UAPIRequestBuffer: Sendable {
             return nil
         }
         let request = Array(bytes[..<end])
-        bytes.removeFirst(end)
+        bytes.removeFirstWiping(end)
         searched = 0
         lineStart = 0
         return request

@@ -6,6 +6,7 @@ extension WireGuardFile {
     ///
     /// Keys are matched without regard to case, a later value of a single-valued key replaces the
     /// earlier one, and everything from `#` to the end of a line is a comment, as with wg-quick.
+    /// - Parameter bytes: The file; the caller wipes it.
     /// - Throws: The first error, with its line, what is wrong and what is accepted.
     public init(parsing bytes: [UInt8]) throws(WireGuardFileError) {
         guard bytes.count <= ConfigurationLimits.textBytesMax else {
@@ -48,6 +49,7 @@ private struct WireGuardFileReader {
                 accepted: "at most \(ConfigurationLimits.lineBytesMax)")
         }
         let relevant = bytes.prefix { $0 != UInt8(ascii: "#") }
+        if let setting = SecretSetting(relevant, line: number) { return try read(setting) }
         guard let decoded = String(validating: relevant, as: UTF8.self), !decoded.contains("\0")
         else {
             throw WireGuardFileError(
@@ -97,6 +99,20 @@ private struct WireGuardFileReader {
     private mutating func endSection() throws(WireGuardFileError) {
         if case .peer(let finished) = section { peers.append(try finished.peer()) }
         section = .none
+    }
+
+    private mutating func read(_ secret: SecretSetting) throws(WireGuardFileError) {
+        switch (section, secret.kind) {
+        case (.interface, .privateKey):
+            interface?.privateKey = try secret.privateKey()
+        case (.peer(var peer), .presharedKey):
+            section = .none  // so that `peer` owns its list alone and appending does not copy it
+            peer.presharedKey = try secret.presharedKey()
+            section = .peer(peer)
+        default:
+            // The value is left out: it may be a key in the wrong place.
+            try read(setting: "\(secret.kind.rawValue) =", secret.line)
+        }
     }
 
     private mutating func read(

@@ -11,10 +11,6 @@ struct Setting {
 extension WireGuardFile.Interface {
     mutating func read(_ setting: Setting) throws(WireGuardFileError) {
         switch setting.key.lowercased() {
-        case "privatekey":
-            let key = try setting.key("PrivateKey", PrivateKey.init(base64:))
-            // Clamping hides that all bytes were zero, which stands for no key.
-            privateKey = PresharedKey(base64: String(setting.value))?.isZero == true ? nil : key
         case "listenport":
             listenPort = try setting.number(
                 "ListenPort", in: 0...UInt16.max, "a port from 0 (any) to 65535")
@@ -65,7 +61,7 @@ struct PeerSection {
     /// Line of the header.
     let line: Int
     private var publicKey: PublicKey?
-    private var presharedKey: PresharedKey?
+    var presharedKey: PresharedKey?
     private var endpoint: HostEndpoint?
     private var persistentKeepaliveSeconds: UInt16?
     private var allowedIPs: [IPPrefix] = []
@@ -77,9 +73,10 @@ struct PeerSection {
     mutating func read(_ setting: Setting) throws(WireGuardFileError) {
         switch setting.key.lowercased() {
         case "publickey":
-            publicKey = try setting.key("PublicKey", PublicKey.init(base64:))
-        case "presharedkey":
-            presharedKey = try setting.key("PresharedKey", PresharedKey.init(base64:))
+            guard let key = PublicKey(base64: String(setting.value)) else {
+                throw WireGuardFileError(notAKey: "PublicKey", line: setting.line)
+            }
+            publicKey = key
         case "endpoint":
             guard let value = HostEndpoint(String(setting.value)) else {
                 throw setting.refused(
@@ -114,8 +111,7 @@ struct PeerSection {
                 accepted: "PublicKey = followed by the peer's key in base64")
         }
         var peer = WireGuardFile.Peer(publicKey: publicKey)
-        // 32 zero bytes stand for no preshared key everywhere in WireGuard.
-        peer.presharedKey = presharedKey?.isZero == true ? nil : presharedKey
+        peer.presharedKey = presharedKey
         peer.endpoint = endpoint
         peer.persistentKeepaliveSeconds = persistentKeepaliveSeconds
         peer.allowedIPs = allowedIPs
@@ -129,17 +125,6 @@ extension WireGuardFile {
 }
 
 extension Setting {
-    func key<Key>(
-        _ name: String, _ read: (String) -> Key?
-    ) throws(WireGuardFileError) -> Key {
-        guard let key = read(String(value)) else {
-            throw WireGuardFileError(
-                line: line, key: name, reason: "is not a key (its value is not shown)",
-                accepted: "32 bytes in base64: 44 characters that end with =")
-        }
-        return key
-    }
-
     func number<Value: FixedWidthInteger>(
         _ name: String, in range: ClosedRange<Value>, _ accepted: String
     ) throws(WireGuardFileError) -> Value {

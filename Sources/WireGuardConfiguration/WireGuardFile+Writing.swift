@@ -2,17 +2,21 @@ internal import Cryptography
 internal import PacketFormats
 
 extension WireGuardFile {
-    /// The file's text; it contains the private key.
-    public var text: String {
-        var text = interface.text
-        for peer in peers { text += "\n" + peer.text }
+    /// The file's text; it contains the private key, and the caller wipes it.
+    public var text: [UInt8] {
+        var text: [UInt8] = []
+        interface.append(to: &text)
+        for peer in peers {
+            text.appendWiping("\n".utf8)
+            peer.append(to: &text)
+        }
         return text
     }
 }
 
 extension WireGuardFile.Interface {
-    fileprivate var text: String {
-        var text = "[Interface]\n"
+    fileprivate func append(to text: inout [UInt8]) {
+        text.appendWiping("[Interface]\n".utf8)
         for address in addresses { text.appendSetting("Address", address) }
         let dns = dnsServers.map(\.description) + dnsSearchDomains
         if !dns.isEmpty { text.appendSetting("DNS", dns.joined(separator: ", ")) }
@@ -28,16 +32,19 @@ extension WireGuardFile.Interface {
             let digits = String(firewallMark, radix: 16)
             text.appendSetting("FwMark", firewallMark == 0 ? "off" : "0x\(digits)")
         }
-        if let privateKey { text.appendSetting("PrivateKey", privateKey.unsafeBase64()) }
-        return text
+        if let privateKey {
+            text.appendSetting("PrivateKey", privateKey.unsafeAppendBase64)
+        }
     }
 }
 
 extension WireGuardFile.Peer {
-    fileprivate var text: String {
-        var text = "[Peer]\n"
+    fileprivate func append(to text: inout [UInt8]) {
+        text.appendWiping("[Peer]\n".utf8)
         text.appendSetting("PublicKey", publicKey.base64)
-        if let presharedKey { text.appendSetting("PresharedKey", presharedKey.unsafeBase64()) }
+        if let presharedKey {
+            text.appendSetting("PresharedKey", presharedKey.unsafeAppendBase64)
+        }
         // Several lines, so that none passes the limit of a line's length.
         for start in stride(from: 0, to: allowedIPs.count, by: Self.prefixesPerLine) {
             let part = allowedIPs[start..<min(start + Self.prefixesPerLine, allowedIPs.count)]
@@ -49,7 +56,6 @@ extension WireGuardFile.Peer {
             text.appendSetting(
                 "PersistentKeepalive", isOff ? "off" : "\(persistentKeepaliveSeconds)")
         }
-        return text
     }
 
     private static let prefixesPerLine = 512
@@ -65,9 +71,18 @@ extension WireGuardFile.Table: CustomStringConvertible {
     }
 }
 
-extension String {
+extension [UInt8] {
     /// Appends one line of `Key = value`.
     fileprivate mutating func appendSetting(_ key: String, _ value: some CustomStringConvertible) {
-        self += "\(key) = \(value)\n"
+        appendWiping("\(key) = \(value)\n".utf8)
+    }
+
+    /// Appends one line of `Key = secret`.
+    fileprivate mutating func appendSetting(
+        _ key: String, _ appendBase64: (inout [UInt8]) -> Void
+    ) {
+        appendWiping("\(key) = ".utf8)
+        appendBase64(&self)
+        appendWiping("\n".utf8)
     }
 }

@@ -1,3 +1,4 @@
+import Cryptography
 import Glibc
 import LinuxNetworking
 import PacketFormats
@@ -56,7 +57,7 @@ struct ConfigurationFile {
         guard let status = try? FilePath(path).stat(), status.type == .regular else {
             throw Failure.badInput("\(path) is not a regular file; save the configuration as one")
         }
-        let bytes: [UInt8]
+        var bytes: [UInt8]
         do {
             // Should a FIFO have taken the file's place by now, opening it does not wait.
             let descriptor = try FileDescriptor.open(
@@ -71,6 +72,7 @@ struct ConfigurationFile {
             let advice = error as? Errno == .permissionDenied ? "; run with sudo" : ""
             throw Failure.failed("cannot read \(path): \(error)\(advice)")
         }
+        defer { bytes.wipe() }
         do {
             return try WireGuardFile(parsing: bytes)
         } catch {
@@ -79,9 +81,12 @@ struct ConfigurationFile {
     }
 
     /// Replaces the file's text in one step, readable by its owner only.
-    func replace(with text: String) throws {
+    ///
+    /// - Parameter text: Taken over and wiped.
+    func replace(wiping text: inout [UInt8]) throws {
+        defer { text.wipe() }
         do {
-            try PrivateFile.replace(path, with: Array(text.utf8))
+            try PrivateFile.replace(path, with: text)
         } catch {
             throw Failure.failed("cannot save \(path): \(error)")
         }

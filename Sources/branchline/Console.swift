@@ -1,3 +1,4 @@
+import Cryptography
 import LinuxNetworking
 import SystemPackage
 
@@ -16,6 +17,12 @@ enum Console {
     /// Writes text as it is where results go.
     static func write(_ text: String) {
         write(text, to: .standardOutput)
+    }
+
+    /// Writes text with keys in it where results go, and wipes it.
+    static func write(wiping text: inout [UInt8]) {
+        _ = try? FileDescriptor.standardOutput.writeAll(text)
+        text.wipe()
     }
 
     /// Nobody is left to hear of a failure, so there is none.

@@ -12,17 +12,20 @@ struct DerivePublicKey: ParsableCommand {
             """)
 
     func run() throws {
-        let bytes = try Console.input(bytesMax: Self.inputBytesMax)
-        let isSpace = { (byte: UInt8) in byte == 0x20 || (byte >= 0x09 && byte <= 0x0D) }
-        let words = bytes.split(whereSeparator: isSpace)
-        guard words.count == 1, let word = words.first,
-            let key = PrivateKey(base64: String(decoding: word, as: UTF8.self))
-        else {
+        var bytes = try Console.input(bytesMax: Self.inputBytesMax)
+        let key = Self.onlyKey(in: bytes)
+        bytes.wipe()
+        guard let key else {
             throw Failure.badInput(
                 "standard input is not a private key: expected one line of 44 base64 characters, "
                     + "as `branchline genkey` prints it")
         }
         Console.output(key.publicKey.base64)
+    }
+
+    private static func onlyKey(in bytes: [UInt8]) -> PrivateKey? {
+        let words = bytes.split { $0 == 0x20 || ($0 >= 0x09 && $0 <= 0x0D) }
+        return words.count == 1 ? PrivateKey(base64: words[0]) : nil
     }
 
     /// A key with generous white space around it, in bytes.

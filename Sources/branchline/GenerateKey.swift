@@ -12,6 +12,9 @@ struct GenerateKey: ParsableCommand {
             """)
 
     func run() {
-        Console.output(PrivateKey.generate().unsafeBase64())
+        var text: [UInt8] = []
+        PrivateKey.generate().unsafeAppendBase64(to: &text)
+        text.appendWiping("\n".utf8)
+        Console.write(wiping: &text)
     }
 }

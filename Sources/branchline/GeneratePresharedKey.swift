@@ -12,6 +12,9 @@ struct GeneratePresharedKey: ParsableCommand {
             """)
 
     func run() {
-        Console.output(PresharedKey.generate().unsafeBase64())
+        var text: [UInt8] = []
+        PresharedKey.generate().unsafeAppendBase64(to: &text)
+        text.appendWiping("\n".utf8)
+        Console.write(wiping: &text)
     }
 }

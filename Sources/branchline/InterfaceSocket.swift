@@ -1,3 +1,4 @@
+import Cryptography
 import Foundation
 import LinuxNetworking
 import PacketFormats
@@ -42,7 +43,9 @@ struct InterfaceSocket {
 
     /// What `get=1` tells.
     func deviceStatus() throws -> DeviceStatus {
-        let answer = try exchange(UAPI.getRequest)
+        var request = UAPI.getRequest
+        var answer = try exchange(wiping: &request)
+        defer { answer.wipe() }
         do {
             return try UAPI.parse(answer: answer, scope: interfaceIndex)
         } catch {
@@ -52,11 +55,13 @@ struct InterfaceSocket {
 
     /// What `status=1` tells; `nil` where another program than branchlined serves the interface.
     func engineStatus() throws -> EngineStatus? {
-        try? EngineStatus(answer: exchange(UAPI.statusRequest))
+        var request = UAPI.statusRequest
+        return try? EngineStatus(answer: exchange(wiping: &request))
     }
 
     func apply(_ settings: DeviceSettings) throws {
-        let answer = try exchange(UAPI.serialize(settings))
+        var request = UAPI.serialize(settings)
+        let answer = try exchange(wiping: &request)
         do {
             try UAPI.requireSuccess(answer: answer)
         } catch {
@@ -76,12 +81,13 @@ struct InterfaceSocket {
         }
     }
 
-    /// Sends a request and reads the answer.
-    private func exchange(_ request: String) throws -> [UInt8] {
+    /// Sends a request, wipes it and reads the answer.
+    private func exchange(wiping request: inout [UInt8]) throws -> [UInt8] {
+        defer { request.wipe() }
         do throws(Errno) {
             let connection = try UnixSocket.connect(path)
             defer { connection.close() }
-            try connection.send(Array(request.utf8))
+            try connection.send(request)
             try connection.finishSending()
             return try connection.readToEnd(
                 timeoutNanoseconds: Self.answerNanosecondsMax,

@@ -18,6 +18,7 @@ struct ShowConfiguration: ParsableCommand {
 
     func run() throws {
         let status = try InterfaceSocket(name: interface).deviceStatus()
-        Console.write(WireGuardFile(status).text)
+        var text = WireGuardFile(status).text
+        Console.write(wiping: &text)
     }
 }

@@ -132,6 +132,7 @@ struct TakeDown {
         current.interface.preDown = old.preDown
         current.interface.postDown = old.postDown
         current.interface.saveConfig = true
-        try configuration.replace(with: current.text)
+        var text = current.text
+        try configuration.replace(wiping: &text)
     }
 }

@@ -34,7 +34,8 @@ struct X25519Tests {
     /// Source: RFC 7748, section 6.1.
     @Test func specificationExampleHolds() throws {
         let bob = try #require(
-            PrivateKey(hex: "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb"))
+            PrivateKey(
+                hex: "5dab087e624a8a4b79e17f8b83800ee66f3bb1292618b6fd1c2f8b27ff88e0eb".utf8))
         let alice = try #require(
             PublicKey(hex: "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"))
         #expect(

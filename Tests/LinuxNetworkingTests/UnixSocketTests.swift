@@ -11,9 +11,11 @@ struct UnixSocketTests {
         let listener = try UnixSocketListener(path: path)
         #expect(listener.accept() == nil)
         let client = try UnixSocket.connect(path)
-        try client.send(Array("get=1\n\n".utf8))
+        let request = Array("get=1\n\n".utf8)
+        try client.send(request)
+        try client.finishSending()
         let server = UnixSocket(adopting: try #require(listener.accept()))
-        #expect(try server.receive(byteCountMax: 100) == Array("get=1\n\n".utf8))
+        #expect(try server.readToEnd(timeoutNanoseconds: 5_000_000_000) == request)
         let answer = pattern(100_000)
         let sending = try WorkerThread.start(name: "server") { _ in
             try? server.send(answer)

@@ -65,6 +65,46 @@ def test_transfer_counts_what_crossed_the_wire(lab, pair):
     assert flow.sent * 1060 <= int(here["tx_bytes"][0]) < flow.sent * 1100 + 5000
 
 
+def memory_of(pid: int) -> bytes:
+    """Returns what a process may write to, heap and stacks among it."""
+    pieces = []
+    with open(f"/proc/{pid}/maps") as maps, open(f"/proc/{pid}/mem", "rb") as memory:
+        for line in maps:
+            span, access = line.split()[:2]
+            if access.startswith("rw"):
+                start, end = (int(word, 16) for word in span.split("-"))
+                memory.seek(start)
+                pieces.append(memory.read(end - start))
+    return b"".join(pieces)
+
+
+@pytest.mark.branchline_only
+def test_text_of_keys_does_not_stay_in_memory(lab):
+    """Swap and core files must not hold in text what is wiped as bytes.
+
+    Without LD_BIND_NOW the dynamic linker saves vector registers, which copying has filled, on the
+    stack at the first call of each function.
+    """
+    daemon = lab.daemon(
+        lab.namespace(), branchlined(), environment={"LD_BIND_NOW": "1"}).start()
+    mine, psk, peers = Key(), new_psk(), [Key() for _ in range(50)]
+    daemon.set(f"private_key={mine.private.hex()}", *(
+        line for key in peers
+        for line in (f"public_key={key.public.hex()}", f"preshared_key={psk.hex()}")))
+    for _ in range(3):
+        assert mine.private.hex() in daemon.ask("get=1\n\n")
+    with daemon.connect() as cut_off:
+        cut_off.sendall(f"set=1\nprivate_key={mine.private.hex()}\n".encode())
+        time.sleep(0.2)
+    daemon.ask("set=1\nprivate_key=" + mine.private.hex() + "\nnonsense\n\n")
+    time.sleep(0.2)
+    memory = memory_of(daemon.pid)
+    assert mine.public in memory, "this is the memory that holds keys"
+    for secret in (mine.private, psk):
+        for part in (secret.hex()[:32], secret.hex()[32:]):
+            assert part.encode() not in memory
+
+
 def test_wg_set_changes_what_it_names_and_nothing_else(lab):
     daemon = lab.daemon(lab.namespace(), branchlined()).start()
     name, mine, theirs = daemon.name, Key(), Key()

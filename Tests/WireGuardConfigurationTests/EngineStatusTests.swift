@@ -17,8 +17,8 @@ import WireGuardConfiguration
                 .init(publicKey: key, receivedPackets: 99, lostPackets: 1), .init(publicKey: key),
             ])
         let text = UAPI.serialize(status)
-        #expect(text.hasSuffix("\nerrno=0\n\n"))
-        #expect(try EngineStatus(answer: Array(text.utf8)) == status)
+        #expect(string(text).hasSuffix("\nerrno=0\n\n"))
+        #expect(try EngineStatus(answer: text) == status)
     }
 
     @Test func lossIsAShareOfWhatWasSent() throws {
@@ -33,7 +33,7 @@ import WireGuardConfiguration
     @Test func lineBreaksCannotForgeLines() throws {
         let text = UAPI.serialize(
             EngineStatus(socketFault: "a\nmtu=2", fallbacks: ["first\ncipher=none\r\nmtu=1"]))
-        let read = try EngineStatus(answer: Array(text.utf8))
+        let read = try EngineStatus(answer: text)
         #expect(read.fallbacks == ["first cipher=none mtu=1"])
         #expect(read.socketFault == "a mtu=2")
         #expect(read.cipher == "" && read.mtu == 0)

@@ -48,3 +48,12 @@ func failure<Failure: Error>(of body: () throws(Failure) -> Void) -> Failure? {
         return error
     }
 }
+
+func string(_ bytes: [UInt8]) -> String { String(decoding: bytes, as: UTF8.self) }
+
+/// The text of a key.
+func string(_ append: ((inout [UInt8]) -> Void)?) -> String? {
+    var text: [UInt8] = []
+    append?(&text)
+    return append == nil ? nil : string(text)
+}

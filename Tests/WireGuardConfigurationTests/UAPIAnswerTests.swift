@@ -29,7 +29,7 @@ import WireGuardConfiguration
         let peer = try #require(status.peers.first)
         #expect(peer.presharedKey == nil && peer.lastHandshakeSeconds == 0)
         #expect(peer.allowedIPs.map(\.description) == ["10.0.0.0/8"])
-        #expect(UAPI.serialize(status) == Self.wireguardGoAnswer)
+        #expect(string(UAPI.serialize(status)) == Self.wireguardGoAnswer)
     }
 
     @Test func statusSurvivesTheRoundTrip() throws {
@@ -46,8 +46,8 @@ import WireGuardConfiguration
             privateKey: key, listenPort: .max, firewallMark: .max,
             peers: [largest, PeerStatus(publicKey: PrivateKey.generate().publicKey)])
         let text = UAPI.serialize(status)
-        #expect(text.hasSuffix("\nerrno=0\n\n"))
-        let read = try UAPI.parse(answer: Array(text.utf8))
+        #expect(string(text).hasSuffix("\nerrno=0\n\n"))
+        let read = try UAPI.parse(answer: text)
         #expect(read.privateKey?.isEqual(to: key) == true)
         #expect(read.peers.first?.presharedKey?.isEqual(to: preshared) == true)
         #expect(read.peers.first?.endpoint == largest.endpoint)

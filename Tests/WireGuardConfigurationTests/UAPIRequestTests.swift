@@ -37,7 +37,7 @@ import WireGuardConfiguration
             var requests: [String] = []
             var rest = Array(text.utf8)[...]
             while !rest.isEmpty {
-                buffer.append(rest.prefix(partSize))
+                buffer.receive(upTo: 1_000) { $0 += rest.prefix(partSize) }
                 rest = rest.dropFirst(partSize)
                 while let request = try buffer.next() {
                     requests.append(String(decoding: request, as: UTF8.self))
@@ -51,14 +51,14 @@ import WireGuardConfiguration
     @Test(arguments: ["hello\n", "get=1\nx", "\n", "status=1\nx\n", "get=1\r\n"])
     func theBufferRefusesNonsenseAtOnce(_ text: String) {
         var buffer = UAPIRequestBuffer()
-        buffer.append(text.utf8)
+        buffer.receive(upTo: 1_000) { $0 += text.utf8 }
         #expect(throws: UAPIError.self) { try buffer.next() }
     }
 
     @Test func theBufferWaitsForTheRest() throws {
         for text in ["", "g", "get=1", "get=1\n", "set=1\n", "set=1\nlisten", "status=1\n"] {
             var buffer = UAPIRequestBuffer()
-            buffer.append(text.utf8)
+            buffer.receive(upTo: 1_000) { $0 += text.utf8 }
             #expect(try buffer.next() == nil)
             #expect(buffer.isEmpty == text.isEmpty)
         }
@@ -66,20 +66,23 @@ import WireGuardConfiguration
 
     @Test func aLineOfASettingIsBoundedBeforeItsEndHasCome() throws {
         var buffer = UAPIRequestBuffer()
-        buffer.append("set=1\nfwmark=1\n".utf8)
-        buffer.append([UInt8](repeating: 0x61, count: ConfigurationLimits.lineBytesMax))
+        buffer.receive(upTo: 1_000) { $0 += "set=1\nfwmark=1\n".utf8 }
+        let line = [UInt8](repeating: 0x61, count: ConfigurationLimits.lineBytesMax)
+        buffer.receive(upTo: line.count) { $0 += line }
         #expect(try buffer.next() == nil)
-        buffer.append("a".utf8)
+        buffer.receive(upTo: 1_000) { $0 += "a".utf8 }
         #expect(throws: UAPIError.self) { try buffer.next() }
     }
 
     @Test func theBufferIsBounded() {
         var buffer = UAPIRequestBuffer()
-        buffer.append("set=1\n".utf8)
-        buffer.append([UInt8](repeating: 0x61, count: ConfigurationLimits.textBytesMax))
+        let filler = [UInt8](repeating: 0x61, count: ConfigurationLimits.textBytesMax)
+        buffer.receive(upTo: 6) { $0 += "set=1\n".utf8 }
+        buffer.receive(upTo: filler.count) { $0 += filler }
         #expect(throws: UAPIError.self) { try buffer.next() }
         var endless = UAPIRequestBuffer()
-        endless.append([UInt8](repeating: 0x61, count: ConfigurationLimits.lineBytesMax + 1))
+        let line = filler.prefix(ConfigurationLimits.lineBytesMax + 1)
+        endless.receive(upTo: line.count) { $0 += line }
         #expect(throws: UAPIError.self) { try endless.next() }
     }
 }

@@ -17,15 +17,15 @@ import WireGuardConfiguration
             "update_only=true", "endpoint=182.122.22.19:3233", "public_key=\(Samples.peerHex[2])",
             "remove=true")
         #expect(
-            settings.privateKey?.secret?.unsafeHex()
-                == PrivateKey(hex: Samples.privateHex)?.unsafeHex())
+            string(settings.privateKey?.secret?.unsafeAppendHex)
+                == string(PrivateKey(hex: Samples.privateHex.utf8)?.unsafeAppendHex))
         #expect(settings.listenPort == 12912)
         #expect(settings.firewallMark == 0)
         #expect(settings.replacePeers)
         try #require(settings.peers.count == 3)
         let first = settings.peers[0]
         #expect(first.publicKey.hex == Samples.peerHex[0])
-        #expect(first.presharedKey?.secret?.unsafeHex() == Samples.presharedHex)
+        #expect(string(first.presharedKey?.secret?.unsafeAppendHex) == Samples.presharedHex)
         #expect(first.endpoint?.description == "[abcd:23::33%2]:51820")
         #expect(first.replaceAllowedIPs)
         let v4 = try #require(IPPrefix("192.168.4.4/32"))
@@ -149,7 +149,7 @@ import WireGuardConfiguration
         guard let error else { return }
         #expect(error.line == line)
         #expect(error.errorNumber == -22)
-        #expect(error.answer == "errno=-22\n\n")
+        #expect(error.answer == Array("errno=-22\n\n".utf8))
         #expect(!error.description.contains(Samples.privateHex.prefix(20)))
         #expect(!error.description.contains(Samples.privateBase64.prefix(20)))
     }

@@ -44,11 +44,11 @@ struct NoiseVectorTests {
     @Test(arguments: vectors.indices)
     func bothEndsReproduceTheVector(_ index: Int) throws {
         let vector = Self.vectors[index]
-        let initiator = try PrivateKey(hex: vector.init_static).orThrow()
-        let initiatorEphemeral = try PrivateKey(hex: vector.init_ephemeral).orThrow()
-        let responder = try PrivateKey(hex: vector.resp_static).orThrow()
-        let responderEphemeral = try PrivateKey(hex: vector.resp_ephemeral).orThrow()
-        let presharedKey = try PresharedKey(hex: vector.init_psks[0]).orThrow()
+        let initiator = try PrivateKey(hex: vector.init_static.utf8).orThrow()
+        let initiatorEphemeral = try PrivateKey(hex: vector.init_ephemeral.utf8).orThrow()
+        let responder = try PrivateKey(hex: vector.resp_static.utf8).orThrow()
+        let responderEphemeral = try PrivateKey(hex: vector.resp_ephemeral.utf8).orThrow()
+        let presharedKey = try PresharedKey(hex: vector.init_psks[0].utf8).orThrow()
         #expect(try PublicKey(hex: vector.init_remote_static).orThrow() == responder.publicKey)
         let start = NoiseStart(
             name: vector.protocol_name, prologue: bytes(hex: vector.init_prologue))

@@ -36,9 +36,9 @@ struct WireGuardVectorTests {
 
     @Test func handshakeAndFirstPacketsMatchTheVector() throws {
         let vector = try load()
-        let leftKey = try PrivateKey(hex: vector.initiator_static).orThrow()
-        let rightKey = try PrivateKey(hex: vector.responder_static).orThrow()
-        let presharedKey = try PresharedKey(hex: vector.preshared_key).orThrow()
+        let leftKey = try PrivateKey(hex: vector.initiator_static.utf8).orThrow()
+        let rightKey = try PrivateKey(hex: vector.responder_static.utf8).orThrow()
+        let presharedKey = try PresharedKey(hex: vector.preshared_key.utf8).orThrow()
         let left = device(leftKey, randomByte: 0x33)
         let right = device(rightKey, randomByte: 0x44)
         let rightID = try left.addPeer(rightKey.publicKey, now: 0).orThrow()

@@ -36,7 +36,7 @@ private func checkRequest(_ bytes: [UInt8]) {
 private func checkAnswer(_ bytes: [UInt8]) {
     guard let status = try? UAPI.parse(answer: bytes) else { return }
     let text = UAPI.serialize(status)
-    guard let again = try? UAPI.parse(answer: Array(text.utf8)) else {
+    guard let again = try? UAPI.parse(answer: text) else {
         claim(false, "a written answer is refused")
         return
     }
@@ -48,7 +48,7 @@ private func checkAnswer(_ bytes: [UInt8]) {
 private func checkStatus(_ bytes: [UInt8]) {
     guard let status = try? EngineStatus(answer: bytes) else { return }
     let text = UAPI.serialize(status)
-    guard let again = try? EngineStatus(answer: Array(text.utf8)) else {
+    guard let again = try? EngineStatus(answer: text) else {
         claim(false, "a written status is refused")
         return
     }
@@ -68,7 +68,7 @@ private func requests(in bytes: [UInt8], partSize: Int) -> [[UInt8]] {
     var requests: [[UInt8]] = []
     var rest = bytes[...]
     while !rest.isEmpty {
-        buffer.append(rest.prefix(partSize))
+        buffer.receive(upTo: partSize) { $0 += rest.prefix(partSize) }
         rest = rest.dropFirst(partSize)
         do {
             while let request = try buffer.next() { requests.append(request) }
