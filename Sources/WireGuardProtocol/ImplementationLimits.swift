@@ -12,6 +12,9 @@ public enum ImplementationLimits {
     public static let restingPeerIDCount = 256
     /// Counters that a replay window remembers as bits: a power of two.
     public static let replayWindowBitCount = 8_192
+    /// Sessions before the current one that still receive: two that crossed, both in use if
+    /// messages overtook each other, and one of the next crossing.
+    public static let formerSessionCountMax = 3
     /// How far behind the greatest counter a packet may come.
     public static let replayWindowSize = replayWindowBitCount - 64
     /// Shortest time between two accepted initiations of one peer.

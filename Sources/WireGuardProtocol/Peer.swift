@@ -18,12 +18,9 @@ final class Peer {
     // Sessions; see `WireGuardDevice+Sessions.swift`.
     /// The one to send with.
     var current: Session?
-    /// The one before, for packets still under way.
-    var previous: Session?
-    /// The one before that, if two followed each other at once.
-    var oldest: Session?
-    /// When the previous one became that, in monotonic nanoseconds.
-    var demotedAt: UInt64 = 0
+    /// Those before it that may still receive, the newest first: packets are under way, and after
+    /// a crossing the peer may go on with one of them.
+    var former: [Session] = []
     /// Made as responder and not yet confirmed.
     var next: Session?
 
@@ -51,7 +48,7 @@ final class Peer {
     }
 
     /// All of them.
-    var sessions: [Session] { [current, previous, oldest, next].compactMap { $0 } }
+    var sessions: [Session] { [current, next].compactMap { $0 } + former }
 }
 
 /// An initiation that waits for its response.

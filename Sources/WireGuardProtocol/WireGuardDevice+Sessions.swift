@@ -16,11 +16,11 @@ public import PacketFormats
 /// 3. The other end keeps the peer's session next in line, and moves to it when the peer sends with
 ///    it: one of ours does at once, a stock peer only if it read our response first.
 ///
-/// No packet is lost in any order of arrival, as both sessions receive. Where messages overtake
-/// each other twice, the lesser end's initiation by its later response and then the other end's
-/// first packet by the later response to that initiation, each end can come to send with the
-/// session that the other began. So they go on until the lesser end renews its own, 165 seconds
-/// after the handshake instead of 120.
+/// No packet is lost in any order of arrival, as former sessions receive as long as they live.
+/// Where messages overtake each other twice, the lesser end's initiation by its later response and
+/// then the other end's first packet by the later response to that initiation, each end can come to
+/// send with the session that the other began. So they go on until the lesser end renews its own,
+/// 165 seconds after the handshake instead of 120.
 ///
 /// Source: WireGuard paper, section 6.3.
 extension WireGuardDevice {
@@ -89,21 +89,16 @@ extension WireGuardDevice {
         retire(outdated)
     }
 
-    /// Makes `session` the previous one, for packets still under way.
+    /// Makes `session` a former one, for packets still under way.
     ///
-    /// - Returns: Those to retire: all before it, but for one that was sent with until a moment
-    ///   ago, as before a crossing.
-    private func demote(_ session: Session?, of peer: Peer, now: UInt64) -> [Session?] {
+    /// - Returns: Those to retire, as they receive nothing any more or are too many.
+    private func demote(_ session: Session?, of peer: Peer, now: UInt64) -> [Session] {
         guard let session else { return [] }
-        var outdated = [peer.oldest]
-        peer.oldest = peer.previous
-        let age = MonotonicTime.elapsed(from: peer.demotedAt, to: now)
-        if age >= ProtocolConstants.rekeyTimeout {
-            outdated.append(peer.oldest)
-            peer.oldest = nil
-        }
-        peer.previous = session
-        peer.demotedAt = now
+        peer.former.insert(session, at: 0)
+        let kept = peer.former.prefix(ImplementationLimits.formerSessionCountMax)
+            .filter { $0.isUsableForReceiving(now: now) }
+        let outdated = peer.former.filter { former in !kept.contains { $0 === former } }
+        peer.former = kept
         return outdated
     }
 
@@ -123,8 +118,7 @@ extension WireGuardDevice {
         actions.append(.stopSending(peer.id))
         for session in peer.sessions { retire(session) }
         peer.current = nil
-        peer.previous = nil
-        peer.oldest = nil
+        peer.former = []
         peer.next = nil
     }
 

@@ -251,10 +251,12 @@ def test_two_ends_that_begin_at_once_agree(lab):
         tcp_transfer(tunnel.subject, tunnel.other, 2_000_000, is_duplex=True)
 
 
+@pytest.mark.branchline_only
 @pytest.mark.parametrize("is_lesser", [True, False], ids=["lesser-key", "greater-key"])
 @pytest.mark.parametrize("other", [wireguard_go, branchlined], ids=lambda f: f.__name__)
 def test_initiations_that_cross_keep_nobody_waiting(lab, other, is_lesser):
-    """wireguard-go forgets its own initiation when it reads ours: only ours can complete."""
+    """wireguard-go forgets its own initiation when it reads ours: only ours can complete, and
+    between two of its kind none."""
     one, two = lab.namespace(), lab.namespace()
     outer_link(lab, one, two)
     subject = End(one, lab.daemon(one, branchlined()), 1)

@@ -133,7 +133,7 @@ struct HandshakeTests {
         #expect(right.localIndex == left.remoteIndex)
         // What is under way with the other session still arrives.
         #expect(!crossed.rightResponded.isRetired)
-        #expect(pair.left.peer(pair.rightID)?.previous?.isRetired == false)
+        #expect(pair.left.peer(pair.rightID)?.former.first?.isRetired == false)
     }
 
     @Test func sessionInUseIsNotLeftForACrossedOne() throws {
@@ -198,22 +198,35 @@ struct HandshakeTests {
         }
     }
 
-    @Test func previousSessionSurvivesOneRekey() throws {
+    @Test func formerSessionsStayAsLongAsTheyReceive() throws {
         let pair = try Pair()
         let first = try pair.handshake(now: 1)
         _ = pair.left.actions.drain()
         _ = pair.right.actions.drain()
-        let second = try pair.handshake(now: 200_000_000_000)
+        let renewed = try pair.handshake(now: 120 * second)
         #expect(pair.right.actions.drain().retired.isEmpty)
         #expect(!first.left.isRetired)
         #expect(!first.right.isRetired)
-        _ = try pair.handshake(now: 400_000_000_000)
+        _ = try pair.handshake(now: 180 * second + 1)
         #expect(first.left.isRetired)
         #expect(first.right.isRetired)
-        #expect(!second.left.isRetired)
+        #expect(!renewed.left.isRetired)
         // Sessions and nothing else hold indices.
         #expect(pair.left.indices.count == 2)
         #expect(pair.right.indices.count == 2)
+    }
+
+    @Test func formerSessionsAreFew() throws {
+        let pair = try Pair()
+        let limit = ImplementationLimits.formerSessionCountMax
+        let sessions = try (0...limit + 2).map {
+            try pair.handshake(now: UInt64($0 * 10 + 1) * second)
+        }
+        for (number, session) in sessions.enumerated() {
+            #expect(session.left.isRetired == (number < 2), "\(number)")
+            #expect(session.right.isRetired == (number < 2), "\(number)")
+        }
+        #expect(pair.left.indices.count == limit + 1)
     }
 
     @Test func endpointIsLearntFromHandshakes() throws {

@@ -242,8 +242,10 @@ final class SimulatedNode {
                 violations.append("\(name): index \(session.localIndex) installed twice")
             }
             if use == .sending { sending = session }
-            // Current, previous, the one before and next; what this one replaces goes after it.
-            if receiving.count > 5 { violations.append("\(name): sessions are not retired") }
+            // Current, next and former ones; what this one replaces goes after it.
+            if receiving.count > ImplementationLimits.formerSessionCountMax + 3 {
+                violations.append("\(name): sessions are not retired")
+            }
         case .promote(let session):
             sending = session
             sendStaged(now: now)
