@@ -42,6 +42,10 @@ public enum Base64URL {
     ///
     /// `sodium_base642bin`
     public static func decode(_ text: ByteRegion, into region: ByteRegion) -> Int? {
+        guard text.isASCII else {
+            region.fill(with: 0)
+            return nil
+        }
         var written = 0
         let result = unsafe text.unsafeStart.withMemoryRebound(
             to: CChar.self, capacity: text.count

@@ -140,6 +140,15 @@ struct Base64URLTests {
         #expect(Base64URL.decode(text) == nil)
     }
 
+    /// libsodium alone would take every byte from 0x80 on for the last of the alphabet.
+    @Test func noByteBeyondTheAlphabetIsRead() {
+        let alphabet = Set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_".utf8)
+        for byte in UInt8.min...UInt8.max {
+            let text: [UInt8] = [0x41, byte, 0x41, 0x41]
+            #expect((Base64URL.decode(text) != nil) == alphabet.contains(byte), "\(byte)")
+        }
+    }
+
     @Test func everyLengthRoundTrips() {
         for count in 0...100 {
             let bytes = SeededGenerator.fixed(count)

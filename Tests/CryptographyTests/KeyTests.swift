@@ -32,6 +32,21 @@ struct KeyTests {
         #expect(PresharedKey(base64: text.utf8) == nil)
     }
 
+    /// 44 bytes as UTF-8, two of them from one letter.
+    @Test func lettersOutsideOfASCIIAreNoBase64() {
+        for letter in ["é", "ÿ", "\u{80}", "\u{7ff}"] {
+            for offset in stride(from: 0, to: 42, by: 7) {
+                let start = text.index(text.startIndex, offsetBy: offset)
+                let other = String(text[..<start]) + letter
+                    + text[text.index(start, offsetBy: 2)...]
+                #expect(other.utf8.count == 44)
+                #expect(PublicKey(base64: other) == nil, "\(other)")
+                #expect(PrivateKey(base64: other.utf8) == nil)
+                #expect(PresharedKey(base64: other.utf8) == nil)
+            }
+        }
+    }
+
     @Test func otherHexIsRefused() {
         let good = String(repeating: "0a", count: 32)
         #expect(PublicKey(hex: good) != nil)
