@@ -64,6 +64,7 @@ let package = Package(
         module("WireGuardConfiguration", ["Cryptography", "PacketFormats"]),
         module("EgressScheduling", ["PacketFormats", "PacketMemory"]),
         module("Telemetry"),
+        module("ControlModel", ["Cryptography", "PacketFormats", "PacketMemory"]),
         module("LinuxNetworking", ["CLinux", "CNetlink", "PacketFormats", "PacketMemory", system]),
         module(
             "TunnelEngine",
@@ -100,6 +101,7 @@ let package = Package(
         tests(of: "WireGuardConfiguration", ["Cryptography", "PacketFormats"]),
         tests(of: "EgressScheduling", ["PacketFormats", "PacketMemory"]),
         tests(of: "Telemetry"),
+        tests(of: "ControlModel", ["Cryptography", "PacketFormats", "PacketMemory"]),
         tests(of: "LinuxNetworking", ["PacketFormats", "PacketMemory", "CLinux", system]),
         tests(
             of: "TunnelEngine",
