@@ -7,6 +7,8 @@ import PacketMemory
 /// the seed of the delegated key, the admin's key as the root signed it and the token as the admin
 /// signed it. The token holds the coordinator's address and pinned key, so nobody on the way can
 /// send the node elsewhere without making up a root of his own.
+///
+/// As a `String` it cannot be wiped; whoever reads it from a file wipes and removes the file.
 public struct JoinText: ~Copyable, Sendable {
     public let root: VerifyingKey
     /// Admin key and token.

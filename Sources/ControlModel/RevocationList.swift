@@ -48,7 +48,7 @@ public struct RevocationList: Hashable, Sendable {
 
 extension RevocationList {
     init(fields: inout FieldReader) throws(Refusal) {
-        realm = try fields.optional("tenant") { Name($0) }.map(Realm.tenant) ?? .organisation
+        realm = try Realm(fields: &fields)
         number = try fields.integer("number", in: 1...TrustLimits.integerMax)
         issuedAt = try fields.integer("iat", in: 0...TrustLimits.timeMax)
         entries = [:]
@@ -63,7 +63,7 @@ extension RevocationList {
     }
 
     func write(to object: inout JSONWriter) {
-        if case .tenant(let tenant) = realm { object.add("tenant", tenant.text) }
+        realm.write(to: &object)
         object.add("number", number)
         object.add("iat", issuedAt)
         let writers = entries.values.map { revocation in
@@ -72,5 +72,26 @@ extension RevocationList {
             return writer
         }
         object.add("revoked", objects: writers.sorted { $0.text < $1.text })
+    }
+}
+
+extension RevocationList.Realm {
+    /// `"tenant":…`, or `"organisation":true`: a list that lost its tenant is not one for all.
+    fileprivate init(fields: inout FieldReader) throws(Refusal) {
+        guard fields.has("organisation") else {
+            self = .tenant(try fields.value("tenant") { Name($0) })
+            return
+        }
+        guard try fields.flag("organisation") else {
+            throw Refusal(.invalidField, "organisation")
+        }
+        self = .organisation
+    }
+
+    fileprivate func write(to object: inout JSONWriter) {
+        switch self {
+        case .organisation: object.add("organisation", true)
+        case .tenant(let tenant): object.add("tenant", tenant.text)
+        }
     }
 }

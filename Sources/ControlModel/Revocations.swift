@@ -17,9 +17,14 @@ public struct Revocations: Hashable, Sendable {
     /// The signed lists, to keep on disk.
     public var texts: [String] { held.values.map(\.text).sorted() }
 
+    /// How old the list of `realm` is; `nil` where there is none.
+    public func ageSeconds(of realm: RevocationList.Realm, at now: Int64) -> Int64? {
+        held[realm].map { max(now - $0.list.issuedAt, 0) }
+    }
+
     /// How old the newest list is that concerns `tenant`; `nil` where there is none.
     public func ageSeconds(for tenant: Name, at now: Int64) -> Int64? {
-        realms(of: tenant).compactMap { held[$0]?.list.issuedAt }.max().map { max(now - $0, 0) }
+        realms(of: tenant).compactMap { ageSeconds(of: $0, at: now) }.min()
     }
 
     /// Takes back a list from the verifier's own storage: it was verified when it was accepted,

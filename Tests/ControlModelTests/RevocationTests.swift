@@ -218,6 +218,9 @@ struct RevocationTests {
         try verifier.acceptRevocations(try world.rootList(newer), at: World.now)
         #expect(verifier.revocations.ageSeconds(for: "acme", at: World.now) == 10)
         #expect(verifier.revocations.ageSeconds(for: "beta", at: World.now) == 30)
+        #expect(verifier.revocations.ageSeconds(of: .organisation, at: World.now) == 30)
+        #expect(verifier.revocations.ageSeconds(of: .tenant("acme"), at: World.now) == 10)
+        #expect(verifier.revocations.ageSeconds(of: .tenant("beta"), at: World.now) == nil)
         #expect(verifier.revocations.ageSeconds(for: "acme", at: World.now - 100) == 0)
     }
 
@@ -267,7 +270,7 @@ struct RevocationTests {
     @Test func oneListNamesASubjectOnce() {
         let entry = #"{"token":"\#(World.tokenID(1))","until":1}"#
         func read(_ entries: String) -> Refusal.Reason? {
-            let text = #"{"v":1,"number":1,"iat":1,"revoked":[\#(entries)]}"#
+            let text = #"{"v":1,"organisation":true,"number":1,"iat":1,"revoked":[\#(entries)]}"#
             return reason { try Statement(kind: .revocations, payload: [UInt8](text.utf8)) }
         }
         #expect(read(entry) == nil)

@@ -39,6 +39,20 @@ struct RolloverTests {
         #expect(verified.validUntil == World.now + 500)
     }
 
+    /// The new root signs the admin's key again; the grant below it stays as it is.
+    @Test func aGrantIsKeptAcrossTheRollover() throws {
+        var verifier = world.verifier, memory = TrustMemory()
+        let old = try world.grantChain()
+        try memory.admit(try verifier.verifyGrant(old, at: World.now))
+        try verifier.follow(try text { $0.retiresAt = World.now }, at: World.now)
+        let new = StatementChain([try chain(byNext: true).links[0], old.links[1]])
+        let later = World.now + skew
+        #expect(reason { try verifier.verifyGrant(old, at: later) } == .rootRetired)
+        let verified = try verifier.verifyGrant(new, at: later)
+        #expect(verified.root == World.key(21).verifyingKey)
+        #expect(reason { try memory.admit(verified) } == nil)
+    }
+
     @Test func aRolloverCountsWithinItsTime() throws {
         let validity = world.rollover.validity, text = try text()
         for (now, expected): (Int64, Refusal.Reason?) in [

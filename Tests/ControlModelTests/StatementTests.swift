@@ -54,7 +54,8 @@ struct StatementTests {
                 #expect(reason { try read(statement.kind, String(more)) } == .unknownField)
             }
         }
-        let list = #"{"v":1,"number":1,"iat":1,"revoked":[{"token":"\#(World.tokenID(1))","#
+        let list = #"{"v":1,"organisation":true,"number":1,"iat":1,"revoked":[{"token":"#
+            + #""\#(World.tokenID(1))","#
             + #""until":1,"x":1}]}"#
         #expect(reason { try read(.revocations, list) } == .unknownField)
     }
@@ -66,9 +67,8 @@ struct StatementTests {
             else { continue }
             for index in members.indices {
                 let name = members[index].name
-                // Absent, the server's pin means a public CA and the tenant of a list all of them.
+                // Absent, it leaves the server to public certificate authorities.
                 let isOptional = name == "serverPin"
-                    || name == "tenant" && statement.kind == .revocations
                 var others = members
                 others.remove(at: index)
                 let missing = reason { try read(statement.kind, Self.text(others)) }
@@ -186,6 +186,17 @@ struct StatementTests {
             reason {
                 try read(.admin, text.replacing(tenants, with: #""allTenants":true,"# + tenants))
             } == .unknownField)
+    }
+
+    @Test func aListWithoutATenantIsNotForAll() {
+        for (realm, expected): (String, Refusal.Reason?) in [
+            (#""organisation":true,"#, nil), (#""tenant":"acme","#, nil), ("", .missingField),
+            (#""organisation":false,"#, .invalidField),
+            (#""organisation":true,"tenant":"acme","#, .unknownField),
+        ] {
+            let text = #"{"v":1,\#(realm)"number":1,"iat":1,"revoked":[]}"#
+            #expect(reason { try read(.revocations, text) } == expected)
+        }
     }
 
     @Test func theLargestRevocationListFits() throws {
