@@ -137,8 +137,10 @@ struct ChainTests {
             reason { try verifier.verifyGrant(try world.tokenChain(), at: World.now) }
                 == .wrongType)
         #expect(
-            reason { try verifier.verifyGrant(try world.listChain(world.list(1, of: .tenant("acme"))), at: World.now) }
-                == .wrongType)
+            reason {
+                let list = try world.listChain(world.list(1, of: .tenant("acme")))
+                return try verifier.verifyGrant(list, at: World.now)
+            } == .wrongType)
         #expect(
             reason { try verifier.verifyAdmin(try world.grantChain(), at: World.now) }
                 == .wrongType)

@@ -127,7 +127,8 @@ struct EnvelopeTests {
         let alphabet = Array("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
         let index = try #require(alphabet.firstIndex(of: last))
         for other in 1..<16 {
-            let text = String(good.dropLast()) + String(alphabet[index & ~15 | (index ^ other) & 15])
+            let spelling = alphabet[index & ~15 | (index ^ other) & 15]
+            let text = String(good.dropLast()) + String(spelling)
             #expect(reason { try Envelope(parsing: text) } == .notBase64URL)
         }
     }

@@ -53,7 +53,8 @@ struct RefusalTests {
             { try payload(#"{"v":1}"#) },
             {
                 try payload(
-                    #"{"v":1,"organisation":true,"number":1,"iat":1,"revoked":[],"x":1}"#, .revocations)
+                    #"{"v":1,"organisation":true,"number":1,"iat":1,"revoked":[],"x":1}"#,
+                    .revocations)
             },
             { try payload(#"{"v":1,"node":"x"}"#) },
             { try header(#"{"alg":"none","typ":"branchline-grant","kid":""}"#) },

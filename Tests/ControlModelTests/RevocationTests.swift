@@ -64,10 +64,12 @@ struct RevocationTests {
 
     /// A node whose key was stolen goes on with the key that it rotated to.
     @Test func aRevokedKeyIsUsedByNobody() throws {
-        let old = try world.verifier(revoking: Revocation(.publicKey(World.publicKey(7)), until: far))
+        let old = try world.verifier(
+            revoking: Revocation(.publicKey(World.publicKey(7)), until: far))
         #expect(verify(try world.grantChain(), old) == .keyRevoked)
         #expect(verify(try world.rotationChain(), old) == nil)
-        let new = try world.verifier(revoking: Revocation(.publicKey(World.publicKey(8)), until: far))
+        let new = try world.verifier(
+            revoking: Revocation(.publicKey(World.publicKey(8)), until: far))
         #expect(verify(try world.grantChain(), new) == nil)
         #expect(verify(try world.rotationChain(), new) == .keyRevoked)
     }

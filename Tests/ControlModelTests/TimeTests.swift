@@ -164,7 +164,8 @@ struct TimeTests {
     @Test func serialsStayBehindTheClock() throws {
         let from = world.grant.validity.from
         #expect(verify(try world.grantChain { $0.serial = from }, at: World.now) == nil)
-        #expect(verify(try world.grantChain { $0.serial = from + 1 }, at: World.now) == .numberAhead)
+        #expect(
+            verify(try world.grantChain { $0.serial = from + 1 }, at: World.now) == .numberAhead)
         let turn = world.rotation.validity.from
         #expect(verify(try world.rotationChain { $0.turn = turn }, at: World.now) == nil)
         #expect(
