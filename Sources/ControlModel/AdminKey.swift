@@ -28,48 +28,64 @@ public struct AdminKey: Hashable, Sendable {
 }
 
 extension AdminKey {
-    init(fields: inout FieldReader) throws(Refusal) {
-        key = try fields.value("key") { VerifyingKey(base64URL: $0) }
-        tenants = try TenantScope(fields: &fields)
-        roles = try fields.set("roles", atMost: Role.allCases.count) { Role(rawValue: $0) }
-        profiles = try fields.set("profiles", atMost: TunnelProfile.allCases.count) {
-            TunnelProfile(rawValue: $0)
-        }
-        ceiling = try fields.value("class") { ClassCeiling(rawValue: $0) }
-        grantSeconds = try fields.integer("grantSeconds", in: 1...TrustLimits.grantSecondsMax)
-        mayRevoke = try fields.flag("mayRevoke")
-        validity = try Validity(fields: &fields)
+    struct Claims: Codable {
+        var v = TrustLimits.version
+        var key: String
+        /// Absent, with `allTenants` true: a list that lost its entries is not "all".
+        var tenants: [String]?
+        var allTenants: Bool?
+        var roles: [String]
+        var profiles: [String]
+        var `class`: String
+        var grantSeconds: Int64
+        var mayRevoke: Bool
+        var nbf: Int64
+        var exp: Int64
     }
 
-    func write(to object: inout JSONWriter) {
-        object.add("key", key.base64URL)
-        tenants.write(to: &object)
-        object.add("roles", set: roles.map(\.rawValue))
-        object.add("profiles", set: profiles.map(\.rawValue))
-        object.add("class", ceiling.rawValue)
-        object.add("grantSeconds", grantSeconds)
-        object.add("mayRevoke", mayRevoke)
-        validity.write(to: &object)
+    init(_ claims: Claims) throws(Refusal) {
+        key = try Claim.valid(VerifyingKey(base64URL: claims.key), "key")
+        tenants = try TenantScope(claims)
+        roles = try Claim.set(claims.roles, atMost: Role.allCases.count, "roles") {
+            Role(rawValue: $0)
+        }
+        profiles = try Claim.set(
+            claims.profiles, atMost: TunnelProfile.allCases.count, "profiles"
+        ) { TunnelProfile(rawValue: $0) }
+        ceiling = try Claim.valid(ClassCeiling(rawValue: claims.class), "class")
+        grantSeconds = try Claim.integer(
+            claims.grantSeconds, in: 1...TrustLimits.grantSecondsMax, "grantSeconds")
+        mayRevoke = claims.mayRevoke
+        validity = try Validity(nbf: claims.nbf, exp: claims.exp)
+    }
+
+    var claims: Claims {
+        Claims(
+            key: key.base64URL, tenants: tenants.texts, allTenants: tenants == .all ? true : nil,
+            roles: roles.map(\.rawValue).sorted(), profiles: profiles.map(\.rawValue).sorted(),
+            class: ceiling.rawValue, grantSeconds: grantSeconds, mayRevoke: mayRevoke,
+            nbf: validity.from, exp: validity.until)
     }
 }
 
 extension TenantScope {
-    /// `"tenants":[…]`, or `"allTenants":true`: a list that lost its entries is not "all".
-    fileprivate init(fields: inout FieldReader) throws(Refusal) {
-        if fields.has("allTenants") {
-            guard try fields.flag("allTenants") else { throw Refusal(.invalidField, "allTenants") }
+    fileprivate init(_ claims: AdminKey.Claims) throws(Refusal) {
+        if let isAll = claims.allTenants {
+            guard isAll else { throw Refusal(.invalidField, "allTenants") }
             self = .all
             return
         }
-        let tenants = try fields.set("tenants", atMost: TrustLimits.tenantsMax) { Name($0) }
+        let texts = try Claim.present(claims.tenants, "tenants")
+        let tenants = try Claim.set(texts, atMost: TrustLimits.tenantsMax, "tenants") { Name($0) }
         guard !tenants.isEmpty else { throw Refusal(.invalidField, "tenants") }
         self = .only(tenants)
     }
 
-    fileprivate func write(to object: inout JSONWriter) {
+    /// `nil` for all.
+    fileprivate var texts: [String]? {
         switch self {
-        case .all: object.add("allTenants", true)
-        case .only(let tenants): object.add("tenants", set: tenants.map(\.text))
+        case .all: nil
+        case .only(let tenants): tenants.map(\.text).sorted()
         }
     }
 }

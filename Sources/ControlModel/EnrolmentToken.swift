@@ -55,43 +55,62 @@ public struct EnrolmentToken: Hashable, Sendable {
 }
 
 extension EnrolmentToken {
-    init(fields: inout FieldReader) throws(Refusal) {
-        id = try fields.value("token") { TokenID(base64URL: $0) }
-        key = try fields.value("key") { VerifyingKey(base64URL: $0) }
-        tenant = try fields.value("tenant") { Name($0) }
-        role = try fields.value("role") { Role(rawValue: $0) }
-        addresses = try fields.prefixes("addresses", atMost: TrustLimits.addressesMax)
-        routes = try fields.prefixes("routes", atMost: TrustLimits.routesMax)
-        groups = try fields.set("groups", atMost: TrustLimits.groupsMax) { Name($0) }
-        profiles = try fields.set("profiles", atMost: TunnelProfile.allCases.count) {
-            TunnelProfile(rawValue: $0)
-        }
-        ceiling = try fields.value("class") { ClassCeiling(rawValue: $0) }
-        grantSeconds = try fields.integer("grantSeconds", in: 1...TrustLimits.grantSecondsMax)
-        needsApproval = try fields.flag("approval")
-        coordinator = try fields.value("coordinator") { Self.isCoordinator($0) ? $0 : nil }
-        serverPin = try fields.optional("serverPin") { ServerPin(base64URL: $0) }
-        // Written out, so that a verifier of a later version cannot take it for more.
-        _ = try fields.integer("uses", in: 1...1)
-        validity = try Validity(fields: &fields)
+    struct Claims: Codable {
+        var v = TrustLimits.version
+        var token: String
+        var key: String
+        var tenant: String
+        var role: String
+        var addresses: [String]
+        var routes: [String]
+        var groups: [String]
+        var profiles: [String]
+        var `class`: String
+        var grantSeconds: Int64
+        var approval: Bool
+        var coordinator: String
+        var serverPin: String?
+        /// Written out, so that a verifier of a later version cannot take it for more.
+        var uses: Int64 = 1
+        var nbf: Int64
+        var exp: Int64
     }
 
-    func write(to object: inout JSONWriter) {
-        object.add("token", id.base64URL)
-        object.add("key", key.base64URL)
-        object.add("tenant", tenant.text)
-        object.add("role", role.rawValue)
-        object.add("addresses", set: addresses.map(\.description))
-        object.add("routes", set: routes.map(\.description))
-        object.add("groups", set: groups.map(\.text))
-        object.add("profiles", set: profiles.map(\.rawValue))
-        object.add("class", ceiling.rawValue)
-        object.add("grantSeconds", grantSeconds)
-        object.add("approval", needsApproval)
-        object.add("coordinator", coordinator)
-        if let serverPin { object.add("serverPin", serverPin.base64URL) }
-        object.add("uses", 1)
-        validity.write(to: &object)
+    init(_ claims: Claims) throws(Refusal) {
+        id = try Claim.valid(TokenID(base64URL: claims.token), "token")
+        key = try Claim.valid(VerifyingKey(base64URL: claims.key), "key")
+        tenant = try Claim.valid(Name(claims.tenant), "tenant")
+        role = try Claim.valid(Role(rawValue: claims.role), "role")
+        addresses = try Claim.prefixes(
+            claims.addresses, atMost: TrustLimits.addressesMax, "addresses")
+        routes = try Claim.prefixes(claims.routes, atMost: TrustLimits.routesMax, "routes")
+        groups = try Claim.set(claims.groups, atMost: TrustLimits.groupsMax, "groups") { Name($0) }
+        profiles = try Claim.set(
+            claims.profiles, atMost: TunnelProfile.allCases.count, "profiles"
+        ) { TunnelProfile(rawValue: $0) }
+        ceiling = try Claim.valid(ClassCeiling(rawValue: claims.class), "class")
+        grantSeconds = try Claim.integer(
+            claims.grantSeconds, in: 1...TrustLimits.grantSecondsMax, "grantSeconds")
+        needsApproval = claims.approval
+        guard Self.isCoordinator(claims.coordinator) else {
+            throw Refusal(.invalidField, "coordinator")
+        }
+        coordinator = claims.coordinator
+        if let pin = claims.serverPin {
+            serverPin = try Claim.valid(ServerPin(base64URL: pin), "serverPin")
+        }
+        guard claims.uses == 1 else { throw Refusal(.invalidField, "uses") }
+        validity = try Validity(nbf: claims.nbf, exp: claims.exp)
+    }
+
+    var claims: Claims {
+        Claims(
+            token: id.base64URL, key: key.base64URL, tenant: tenant.text, role: role.rawValue,
+            addresses: addresses.map(\.description).sorted(),
+            routes: routes.map(\.description).sorted(), groups: groups.map(\.text).sorted(),
+            profiles: profiles.map(\.rawValue).sorted(), class: ceiling.rawValue,
+            grantSeconds: grantSeconds, approval: needsApproval, coordinator: coordinator,
+            serverPin: serverPin?.base64URL, nbf: validity.from, exp: validity.until)
     }
 
     /// Coarse: whoever connects parses it with a real URL parser.
@@ -103,15 +122,5 @@ extension EnrolmentToken {
         let allowed = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._:[]/~"
         return rest.first.map { $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ":") } ?? false
             && rest.allSatisfy(Set(allowed.utf8).contains)
-    }
-}
-
-extension FieldReader {
-    /// Networks in canonical text: no host bits, the length written.
-    mutating func prefixes(_ name: String, atMost limit: Int) throws(Refusal) -> Set<IPPrefix> {
-        try set(name, atMost: limit) { text in
-            guard let prefix = IPPrefix(text), prefix.description == text else { return nil }
-            return prefix
-        }
     }
 }

@@ -2,7 +2,7 @@ import Cryptography
 
 /// One JWS in its compact form: parsed, its signature not yet checked.
 ///
-/// The protected header is exactly `alg`, `typ` and `kid`. The algorithm is EdDSA with Ed25519, and
+/// The protected header is exactly `alg`, `kid` and `typ`. The algorithm is EdDSA with Ed25519, and
 /// `kid` is the signer's whole public key. It only says which key is meant: that key is believed
 /// because of the chain above it, never because of the header.
 ///
@@ -44,33 +44,42 @@ struct Envelope: Hashable, Sendable {
 
     static func text(
         kind: StatementKind, payload: [UInt8], signedBy key: borrowing SigningKey
-    ) -> String {
-        var header = JSONWriter()
-        header.add("alg", algorithm)
-        header.add("typ", kind.rawValue)
-        header.add("kid", key.verifyingKey.base64URL)
-        let input = "\(Base64URL.encode([UInt8](header.text.utf8))).\(Base64URL.encode(payload))"
+    ) throws(Refusal) -> String {
+        let header = try CanonicalJSON.encode(Header(kind: kind, signer: key.verifyingKey))
+        let input = "\(Base64URL.encode(header)).\(Base64URL.encode(payload))"
         return "\(input).\(Base64URL.encode(key.sign([UInt8](input.utf8)).bytes))"
+    }
+
+    private struct Header: Codable {
+        var alg: String
+        var kid: String
+        var typ: String
+
+        init(kind: StatementKind, signer: VerifyingKey) {
+            alg = Envelope.algorithm
+            kid = signer.base64URL
+            typ = kind.rawValue
+        }
     }
 
     private static func readHeader(
         _ bytes: [UInt8]
     ) throws(Refusal) -> (StatementKind, VerifyingKey) {
-        let value = try JSONReader.read(bytes)
-        if case .object(let members) = value {
-            // Named apart: a parameter such as crit, b64, jku, jwk or x5u changes what the
-            // signature means or where its key comes from.
-            for member in members where !parameters.contains(member.name) {
-                throw Refusal(.headerNotAllowed, member.name)
-            }
+        // Named apart: a parameter such as crit, b64, jku, jwk or x5u changes what the signature
+        // means or where its key comes from.
+        if let name = try CanonicalJSON.names(in: bytes).subtracting(parameters).min() {
+            throw Refusal(.headerNotAllowed, Refusal.excerpt(of: name))
         }
-        var fields = try FieldReader(value)
-        let found = try fields.text("alg")
-        guard found == algorithm else { throw Refusal(.algorithmNotAllowed, found) }
-        let type = try fields.text("typ")
-        guard let kind = StatementKind(rawValue: type) else { throw Refusal(.wrongType, type) }
-        let signer = try fields.value("kid") { VerifyingKey(base64URL: $0) }
-        try fields.finish()
+        let header: Header = try CanonicalJSON.decode(bytes)
+        guard header.alg == algorithm else {
+            throw Refusal(.algorithmNotAllowed, Refusal.excerpt(of: header.alg))
+        }
+        guard let kind = StatementKind(rawValue: header.typ) else {
+            throw Refusal(.wrongType, Refusal.excerpt(of: header.typ))
+        }
+        let signer = try Claim.valid(VerifyingKey(base64URL: header.kid), "kid")
+        try CanonicalJSON.check(
+            bytes, against: try CanonicalJSON.encode(Header(kind: kind, signer: signer)))
         return (kind, signer)
     }
 
@@ -84,6 +93,6 @@ struct Envelope: Hashable, Sendable {
     }
 
     private static var algorithm: String { "EdDSA" }
-    private static var parameters: Set<String> { ["alg", "typ", "kid"] }
+    private static var parameters: Set<String> { ["alg", "kid", "typ"] }
     private static var dot: UInt8 { UInt8(ascii: ".") }
 }

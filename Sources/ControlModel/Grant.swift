@@ -44,34 +44,50 @@ public struct Grant: Hashable, Sendable {
 }
 
 extension Grant {
-    /// - Parameter isJoin: Whether the type says that a token's key signed this.
-    init(fields: inout FieldReader, isJoin: Bool) throws(Refusal) {
-        node = try fields.value("node") { VerifyingKey(base64URL: $0) }
-        serial = try fields.integer("serial", in: 1...TrustLimits.integerMax)
-        publicKey = try fields.value("publicKey") { PublicKey(base64: $0) }
-        tenant = try fields.value("tenant") { Name($0) }
-        role = try fields.value("role") { Role(rawValue: $0) }
-        addresses = try fields.prefixes("addresses", atMost: TrustLimits.addressesMax)
-        routes = try fields.prefixes("routes", atMost: TrustLimits.routesMax)
-        groups = try fields.set("groups", atMost: TrustLimits.groupsMax) { Name($0) }
-        profile = try fields.value("profile") { TunnelProfile(rawValue: $0) }
-        ceiling = try fields.value("class") { ClassCeiling(rawValue: $0) }
-        token = isJoin ? try fields.value("token") { TokenID(base64URL: $0) } : nil
-        validity = try Validity(fields: &fields)
+    struct Claims: Codable {
+        var v = TrustLimits.version
+        var node: String
+        var serial: Int64
+        var publicKey: String
+        var tenant: String
+        var role: String
+        var addresses: [String]
+        var routes: [String]
+        var groups: [String]
+        var profile: String
+        var `class`: String
+        var token: String?
+        var nbf: Int64
+        var exp: Int64
     }
 
-    func write(to object: inout JSONWriter) {
-        object.add("node", node.base64URL)
-        object.add("serial", serial)
-        object.add("publicKey", publicKey.base64)
-        object.add("tenant", tenant.text)
-        object.add("role", role.rawValue)
-        object.add("addresses", set: addresses.map(\.description))
-        object.add("routes", set: routes.map(\.description))
-        object.add("groups", set: groups.map(\.text))
-        object.add("profile", profile.rawValue)
-        object.add("class", ceiling.rawValue)
-        if let token { object.add("token", token.base64URL) }
-        validity.write(to: &object)
+    /// - Parameter isJoin: Whether the type says that a token's key signed this.
+    init(_ claims: Claims, isJoin: Bool) throws(Refusal) {
+        node = try Claim.valid(VerifyingKey(base64URL: claims.node), "node")
+        serial = try Claim.integer(claims.serial, in: 1...TrustLimits.integerMax, "serial")
+        publicKey = try Claim.valid(PublicKey(base64: claims.publicKey), "publicKey")
+        tenant = try Claim.valid(Name(claims.tenant), "tenant")
+        role = try Claim.valid(Role(rawValue: claims.role), "role")
+        addresses = try Claim.prefixes(
+            claims.addresses, atMost: TrustLimits.addressesMax, "addresses")
+        routes = try Claim.prefixes(claims.routes, atMost: TrustLimits.routesMax, "routes")
+        groups = try Claim.set(claims.groups, atMost: TrustLimits.groupsMax, "groups") { Name($0) }
+        profile = try Claim.valid(TunnelProfile(rawValue: claims.profile), "profile")
+        ceiling = try Claim.valid(ClassCeiling(rawValue: claims.class), "class")
+        if isJoin {
+            let text = try Claim.present(claims.token, "token")
+            token = try Claim.valid(TokenID(base64URL: text), "token")
+        }
+        validity = try Validity(nbf: claims.nbf, exp: claims.exp)
+    }
+
+    var claims: Claims {
+        Claims(
+            node: node.base64URL, serial: serial, publicKey: publicKey.base64,
+            tenant: tenant.text, role: role.rawValue,
+            addresses: addresses.map(\.description).sorted(),
+            routes: routes.map(\.description).sorted(), groups: groups.map(\.text).sorted(),
+            profile: profile.rawValue, class: ceiling.rawValue, token: token?.base64URL,
+            nbf: validity.from, exp: validity.until)
     }
 }

@@ -22,19 +22,27 @@ public struct KeyRotation: Hashable, Sendable {
 }
 
 extension KeyRotation {
-    init(fields: inout FieldReader) throws(Refusal) {
-        tenant = try fields.value("tenant") { Name($0) }
-        serial = try fields.integer("serial", in: 1...TrustLimits.integerMax)
-        turn = try fields.integer("turn", in: 1...TrustLimits.integerMax)
-        publicKey = try fields.value("publicKey") { PublicKey(base64: $0) }
-        validity = try Validity(fields: &fields)
+    struct Claims: Codable {
+        var v = TrustLimits.version
+        var tenant: String
+        var serial: Int64
+        var turn: Int64
+        var publicKey: String
+        var nbf: Int64
+        var exp: Int64
     }
 
-    func write(to object: inout JSONWriter) {
-        object.add("tenant", tenant.text)
-        object.add("serial", serial)
-        object.add("turn", turn)
-        object.add("publicKey", publicKey.base64)
-        validity.write(to: &object)
+    init(_ claims: Claims) throws(Refusal) {
+        tenant = try Claim.valid(Name(claims.tenant), "tenant")
+        serial = try Claim.integer(claims.serial, in: 1...TrustLimits.integerMax, "serial")
+        turn = try Claim.integer(claims.turn, in: 1...TrustLimits.integerMax, "turn")
+        publicKey = try Claim.valid(PublicKey(base64: claims.publicKey), "publicKey")
+        validity = try Validity(nbf: claims.nbf, exp: claims.exp)
+    }
+
+    var claims: Claims {
+        Claims(
+            tenant: tenant.text, serial: serial, turn: turn, publicKey: publicKey.base64,
+            nbf: validity.from, exp: validity.until)
     }
 }

@@ -9,10 +9,16 @@ public struct Refusal: Error, Hashable, Sendable {
         self.detail = detail
     }
 
+    /// A stranger's text, fit for logs: its first 64 printable ASCII characters.
+    static func excerpt(of text: String) -> String {
+        let plain = text.utf8.lazy.filter { (0x20..<0x7f).contains($0) }
+        return String(decoding: plain.prefix(64), as: UTF8.self)
+    }
+
     /// Names for counters, interfaces and tests; they never change their meaning.
     public enum Reason: String, CaseIterable, Hashable, Sendable {
         // The text itself.
-        case tooLarge, notCompact, notBase64URL, notJSON, nestedTooDeep, duplicateField
+        case tooLarge, notCompact, notBase64URL, notJSON, notCanonical
         case missingField, unknownField, invalidField
         case algorithmNotAllowed, headerNotAllowed, wrongType, wrongVersion
 

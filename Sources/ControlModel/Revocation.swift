@@ -33,28 +33,49 @@ public struct Revocation: Hashable, Sendable {
 }
 
 extension Revocation {
-    init(fields: inout FieldReader) throws(Refusal) {
-        if fields.has("admin") {
-            subject = .admin(try fields.value("admin") { VerifyingKey(base64URL: $0) })
-        } else if fields.has("token") {
-            subject = .token(try fields.value("token") { TokenID(base64URL: $0) })
-        } else if fields.has("node") {
-            subject = .node(try fields.value("node") { VerifyingKey(base64URL: $0) })
-            serial = try fields.integer("serial", in: 1...TrustLimits.integerMax)
-        } else {
-            subject = .publicKey(try fields.value("publicKey") { PublicKey(base64: $0) })
+    /// One of the four subjects, and for a node its serial.
+    struct Claims: Codable {
+        var admin: String?
+        var token: String?
+        var node: String?
+        var publicKey: String?
+        var serial: Int64?
+        var until: Int64
+
+        /// Differs from subject to subject, and puts them in the order that a list has.
+        var order: (String, String) {
+            if let admin { return ("admin", admin) }
+            if let token { return ("token", token) }
+            if let node { return ("node", node) }
+            return ("publicKey", publicKey ?? "")
         }
-        until = try fields.integer("until", in: 0...TrustLimits.timeMax)
     }
 
-    func write(to object: inout JSONWriter) {
-        switch subject {
-        case .admin(let key): object.add("admin", key.base64URL)
-        case .token(let id): object.add("token", id.base64URL)
-        case .node(let node): object.add("node", node.base64URL)
-        case .publicKey(let key): object.add("publicKey", key.base64)
+    init(_ claims: Claims) throws(Refusal) {
+        if let admin = claims.admin {
+            subject = .admin(try Claim.valid(VerifyingKey(base64URL: admin), "admin"))
+        } else if let token = claims.token {
+            subject = .token(try Claim.valid(TokenID(base64URL: token), "token"))
+        } else if let node = claims.node {
+            subject = .node(try Claim.valid(VerifyingKey(base64URL: node), "node"))
+            serial = try Claim.integer(
+                try Claim.present(claims.serial, "serial"), in: 1...TrustLimits.integerMax,
+                "serial")
+        } else {
+            let key = try Claim.present(claims.publicKey, "publicKey")
+            subject = .publicKey(try Claim.valid(PublicKey(base64: key), "publicKey"))
         }
-        if let serial { object.add("serial", serial) }
-        object.add("until", until)
+        until = try Claim.integer(claims.until, in: 0...TrustLimits.timeMax, "until")
+    }
+
+    var claims: Claims {
+        var claims = Claims(serial: serial, until: until)
+        switch subject {
+        case .admin(let key): claims.admin = key.base64URL
+        case .token(let id): claims.token = id.base64URL
+        case .node(let node): claims.node = node.base64URL
+        case .publicKey(let key): claims.publicKey = key.base64
+        }
+        return claims
     }
 }

@@ -47,51 +47,52 @@ public struct RevocationList: Hashable, Sendable {
 }
 
 extension RevocationList {
-    init(fields: inout FieldReader) throws(Refusal) {
-        realm = try Realm(fields: &fields)
-        number = try fields.integer("number", in: 1...TrustLimits.integerMax)
-        issuedAt = try fields.integer("iat", in: 0...TrustLimits.timeMax)
+    struct Claims: Codable {
+        var v = TrustLimits.version
+        /// Absent, with `organisation` true: a list that lost its tenant is not one for all.
+        var tenant: String?
+        var organisation: Bool?
+        var number: Int64
+        var iat: Int64
+        var revoked: [Revocation.Claims]
+    }
+
+    init(_ claims: Claims) throws(Refusal) {
+        realm = try Realm(claims)
+        number = try Claim.integer(claims.number, in: 1...TrustLimits.integerMax, "number")
+        issuedAt = try Claim.integer(claims.iat, in: 0...TrustLimits.timeMax, "iat")
+        guard claims.revoked.count <= TrustLimits.revocationsMax else {
+            throw Refusal(.invalidField, "revoked")
+        }
         entries = [:]
-        for value in try fields.objects("revoked", atMost: TrustLimits.revocationsMax) {
-            var fields = try FieldReader(value)
-            let revocation = try Revocation(fields: &fields)
-            try fields.finish()
+        for claims in claims.revoked {
+            let revocation = try Revocation(claims)
             guard entries.updateValue(revocation, forKey: revocation.subject) == nil else {
                 throw Refusal(.invalidField, "revoked: a subject is listed twice")
             }
         }
     }
 
-    func write(to object: inout JSONWriter) {
-        realm.write(to: &object)
-        object.add("number", number)
-        object.add("iat", issuedAt)
-        let writers = entries.values.map { revocation in
-            var writer = JSONWriter()
-            revocation.write(to: &writer)
-            return writer
+    var claims: Claims {
+        var claims = Claims(
+            number: number, iat: issuedAt,
+            revoked: entries.values.map(\.claims).sorted { $0.order < $1.order })
+        switch realm {
+        case .organisation: claims.organisation = true
+        case .tenant(let tenant): claims.tenant = tenant.text
         }
-        object.add("revoked", objects: writers.sorted { $0.text < $1.text })
+        return claims
     }
 }
 
 extension RevocationList.Realm {
-    /// `"tenant":…`, or `"organisation":true`: a list that lost its tenant is not one for all.
-    fileprivate init(fields: inout FieldReader) throws(Refusal) {
-        guard fields.has("organisation") else {
-            self = .tenant(try fields.value("tenant") { Name($0) })
+    fileprivate init(_ claims: RevocationList.Claims) throws(Refusal) {
+        guard let isAll = claims.organisation else {
+            let tenant = try Claim.present(claims.tenant, "tenant")
+            self = .tenant(try Claim.valid(Name(tenant), "tenant"))
             return
         }
-        guard try fields.flag("organisation") else {
-            throw Refusal(.invalidField, "organisation")
-        }
+        guard isAll else { throw Refusal(.invalidField, "organisation") }
         self = .organisation
-    }
-
-    fileprivate func write(to object: inout JSONWriter) {
-        switch self {
-        case .organisation: object.add("organisation", true)
-        case .tenant(let tenant): object.add("tenant", tenant.text)
-        }
     }
 }

@@ -17,15 +17,24 @@ public struct RootRollover: Hashable, Sendable {
 }
 
 extension RootRollover {
-    init(fields: inout FieldReader) throws(Refusal) {
-        nextRoot = try fields.value("key") { VerifyingKey(base64URL: $0) }
-        validity = try Validity(fields: &fields)
-        retiresAt = try fields.integer("retires", in: validity.from...validity.until)
+    struct Claims: Codable {
+        var v = TrustLimits.version
+        var key: String
+        var retires: Int64
+        var nbf: Int64
+        var exp: Int64
     }
 
-    func write(to object: inout JSONWriter) {
-        object.add("key", nextRoot.base64URL)
-        validity.write(to: &object)
-        object.add("retires", retiresAt)
+    init(_ claims: Claims) throws(Refusal) {
+        nextRoot = try Claim.valid(VerifyingKey(base64URL: claims.key), "key")
+        validity = try Validity(nbf: claims.nbf, exp: claims.exp)
+        retiresAt = try Claim.integer(
+            claims.retires, in: validity.from...validity.until, "retires")
+    }
+
+    var claims: Claims {
+        Claims(
+            key: nextRoot.base64URL, retires: retiresAt, nbf: validity.from,
+            exp: validity.until)
     }
 }

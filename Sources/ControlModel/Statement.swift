@@ -26,12 +26,8 @@ public enum Statement: Hashable, Sendable {
     /// - Throws: What every verifier would say about the content, such as `invalidField`; whether
     ///   the key may sign it is not asked.
     public func signed(by key: borrowing SigningKey) throws(Refusal) -> String {
-        var object = JSONWriter()
-        object.add("v", TrustLimits.version)
-        write(to: &object)
-        guard object.isPlain else { throw Refusal(.invalidField, "a text needs escapes") }
-        let payload = [UInt8](object.text.utf8)
-        let text = Envelope.text(kind: kind, payload: payload, signedBy: key)
+        let payload = try payload()
+        let text = try Envelope.text(kind: kind, payload: payload, signedBy: key)
         guard text.utf8.count <= kind.bytesMax else { throw Refusal(.tooLarge, kind.rawValue) }
         _ = try Statement(kind: kind, payload: payload)
         return text
@@ -40,32 +36,36 @@ public enum Statement: Hashable, Sendable {
 
 extension Statement {
     init(kind: StatementKind, payload: [UInt8]) throws(Refusal) {
-        var fields = try FieldReader(try JSONReader.read(payload))
         // Before anything else: another version may mean something else by the same names.
-        let version = try fields.integer("v", in: 0...TrustLimits.integerMax)
+        let version = (try CanonicalJSON.decode(payload) as Version).v
         guard version == TrustLimits.version else {
             throw Refusal(.wrongVersion, "\(kind.rawValue) version \(version)")
         }
         switch kind {
-        case .rollover: self = .rollover(try RootRollover(fields: &fields))
-        case .admin: self = .admin(try AdminKey(fields: &fields))
-        case .token: self = .token(try EnrolmentToken(fields: &fields))
-        case .grant: self = .grant(try Grant(fields: &fields, isJoin: false))
-        case .joinGrant: self = .grant(try Grant(fields: &fields, isJoin: true))
-        case .rotation: self = .rotation(try KeyRotation(fields: &fields))
-        case .revocations: self = .revocations(try RevocationList(fields: &fields))
+        case .rollover: self = .rollover(try RootRollover(try CanonicalJSON.decode(payload)))
+        case .admin: self = .admin(try AdminKey(try CanonicalJSON.decode(payload)))
+        case .token: self = .token(try EnrolmentToken(try CanonicalJSON.decode(payload)))
+        case .grant: self = .grant(try Grant(try CanonicalJSON.decode(payload), isJoin: false))
+        case .joinGrant: self = .grant(try Grant(try CanonicalJSON.decode(payload), isJoin: true))
+        case .rotation: self = .rotation(try KeyRotation(try CanonicalJSON.decode(payload)))
+        case .revocations:
+            self = .revocations(try RevocationList(try CanonicalJSON.decode(payload)))
         }
-        try fields.finish()
+        try CanonicalJSON.check(payload, against: try self.payload())
     }
 
-    private func write(to object: inout JSONWriter) {
+    private struct Version: Decodable {
+        let v: Int64
+    }
+
+    private func payload() throws(Refusal) -> [UInt8] {
         switch self {
-        case .rollover(let rollover): rollover.write(to: &object)
-        case .admin(let admin): admin.write(to: &object)
-        case .token(let token): token.write(to: &object)
-        case .grant(let grant): grant.write(to: &object)
-        case .rotation(let rotation): rotation.write(to: &object)
-        case .revocations(let list): list.write(to: &object)
+        case .rollover(let rollover): try CanonicalJSON.encode(rollover.claims)
+        case .admin(let admin): try CanonicalJSON.encode(admin.claims)
+        case .token(let token): try CanonicalJSON.encode(token.claims)
+        case .grant(let grant): try CanonicalJSON.encode(grant.claims)
+        case .rotation(let rotation): try CanonicalJSON.encode(rotation.claims)
+        case .revocations(let list): try CanonicalJSON.encode(list.claims)
         }
     }
 }

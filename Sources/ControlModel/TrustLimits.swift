@@ -10,11 +10,6 @@ public enum TrustLimits {
     public static var revocationListBytesMax: Int { 2 << 20 }
     public static var joinTextBytesMax: Int { 64 << 10 }
 
-    // JSON of a payload: an object, its arrays, their objects.
-    public static var nestingMax: Int { 3 }
-    public static var membersMax: Int { 32 }
-    public static var stringBytesMax: Int { 512 }
-
     // Counts.
     /// An admin's key, a token, a grant and a rotation.
     public static var chainLinksMax: Int { 4 }

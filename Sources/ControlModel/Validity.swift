@@ -40,16 +40,8 @@ public struct Validity: Hashable, Sendable {
 }
 
 extension Validity {
-    init(fields: inout FieldReader) throws(Refusal) {
-        let range = 0...TrustLimits.timeMax
-        let from = try fields.integer("nbf", in: range)
-        guard let validity = Validity(from: from, until: try fields.integer("exp", in: range))
-        else { throw Refusal(.invalidField, "exp") }
-        self = validity
-    }
-
-    func write(to object: inout JSONWriter) {
-        object.add("nbf", from)
-        object.add("exp", until)
+    init(nbf: Int64, exp: Int64) throws(Refusal) {
+        let validity = Validity(from: nbf, until: exp)
+        self = try Claim.valid(validity, "exp")
     }
 }

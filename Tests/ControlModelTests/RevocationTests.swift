@@ -272,10 +272,17 @@ struct RevocationTests {
     @Test func oneListNamesASubjectOnce() {
         let entry = #"{"token":"\#(World.tokenID(1))","until":1}"#
         func read(_ entries: String) -> Refusal.Reason? {
-            let text = #"{"v":1,"organisation":true,"number":1,"iat":1,"revoked":[\#(entries)]}"#
+            let text = #"{"iat":1,"number":1,"organisation":true,"revoked":[\#(entries)],"v":1}"#
             return reason { try Statement(kind: .revocations, payload: [UInt8](text.utf8)) }
         }
         #expect(read(entry) == nil)
         #expect(read(entry + "," + entry) == .invalidField)
+        // Two subjects in one entry, and entries in another order than the list's.
+        let key = world.node.verifyingKey
+        let node = #"{"node":"\#(key)","serial":1,"until":1}"#
+        #expect(read(node + "," + entry) == nil)
+        #expect(read(entry + "," + node) == .notCanonical)
+        let both = #"{"node":"\#(key)","serial":1,"token":"\#(World.tokenID(1))","until":1}"#
+        #expect(read(both) == .notCanonical)
     }
 }
