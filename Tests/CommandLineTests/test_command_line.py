@@ -342,7 +342,8 @@ def test_a_failed_up_leaves_nothing(pair, settings, reason):
 
 
 def test_an_interrupted_up_leaves_nothing(pair, program, daemon):
-    path = pair.write(0, interface="PostUp = touch up; sleep 30")
+    # Without touch: a shell whose child ends well just as Ctrl-C comes goes on with what follows.
+    path = pair.write(0, interface="PostUp = : > up; exec sleep 30")
     process = subprocess.Popen(
         ["ip", "netns", "exec", pair.network.namespaces[0], "env", f"BRANCHLINED={daemon}",
          program, "up", str(path)], cwd=pair.folder, stdout=subprocess.DEVNULL,
