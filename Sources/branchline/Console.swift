@@ -1,33 +1,42 @@
+import ArgumentParser
 import Cryptography
+import Glibc
 import LinuxNetworking
 import SystemPackage
 
 /// The program's standard streams.
 enum Console {
     /// Writes a line where results go.
-    static func output(_ line: String) {
-        write(line + "\n", to: .standardOutput)
+    static func output(_ line: String) throws {
+        try write(line + "\n")
     }
 
-    /// Writes a line where messages go.
+    /// Writes a line where messages go. Nobody is left to hear of a failure, so there is none.
     static func error(_ line: String) {
-        write(line + "\n", to: .standardError)
+        _ = try? FileDescriptor.standardError.writeAll((line + "\n").utf8)
     }
 
     /// Writes text as it is where results go.
-    static func write(_ text: String) {
-        write(text, to: .standardOutput)
+    static func write(_ text: String) throws {
+        try writeResult(text.utf8)
     }
 
     /// Writes text with keys in it where results go, and wipes it.
-    static func write(wiping text: inout [UInt8]) {
-        _ = try? FileDescriptor.standardOutput.writeAll(text)
-        text.wipe()
+    static func write(wiping text: inout [UInt8]) throws {
+        defer { text.wipe() }
+        try writeResult(text)
     }
 
-    /// Nobody is left to hear of a failure, so there is none.
-    private static func write(_ text: String, to descriptor: FileDescriptor) {
-        _ = try? descriptor.writeAll(text.utf8)
+    /// - Throws: If not all of it could be written. Where the reader has left, the command ends
+    ///   without a word, as if SIGPIPE were not ignored.
+    private static func writeResult(_ bytes: some Sequence<UInt8>) throws {
+        do {
+            try FileDescriptor.standardOutput.writeAll(bytes)
+        } catch Errno.brokenPipe {
+            throw ExitCode(128 + SIGPIPE)
+        } catch {
+            throw Failure.failed("cannot write to standard output: \(error)")
+        }
     }
 
     /// Reads standard input to its end.

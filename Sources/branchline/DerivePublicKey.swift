@@ -20,7 +20,7 @@ struct DerivePublicKey: ParsableCommand {
                 "standard input is not a private key: expected one line of 44 base64 characters, "
                     + "as `branchline genkey` prints it")
         }
-        Console.output(key.publicKey.base64)
+        try Console.output(key.publicKey.base64)
     }
 
     private static func onlyKey(in bytes: [UInt8]) -> PrivateKey? {

@@ -20,6 +20,7 @@ struct Down: ParsableCommand {
         let configuration = try ConfigurationFile(file)
         try requireRoot(to: "take a tunnel down")
         try TakeDown(configuration).run()
-        Console.output("\(configuration.interfaceName) is down")
+        // The tunnel is down, whether or not this can be said.
+        try? Console.output("\(configuration.interfaceName) is down")
     }
 }

@@ -11,10 +11,10 @@ struct GenerateKey: ParsableCommand {
               (umask 077; branchline genkey > private.key)
             """)
 
-    func run() {
+    func run() throws {
         var text: [UInt8] = []
         PrivateKey.generate().unsafeAppendBase64(to: &text)
         text.appendWiping("\n".utf8)
-        Console.write(wiping: &text)
+        try Console.write(wiping: &text)
     }
 }

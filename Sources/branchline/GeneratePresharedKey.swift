@@ -11,10 +11,10 @@ struct GeneratePresharedKey: ParsableCommand {
               (umask 077; branchline genpsk > preshared.key)
             """)
 
-    func run() {
+    func run() throws {
         var text: [UInt8] = []
         PresharedKey.generate().unsafeAppendBase64(to: &text)
         text.appendWiping("\n".utf8)
-        Console.write(wiping: &text)
+        try Console.write(wiping: &text)
     }
 }

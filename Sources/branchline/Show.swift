@@ -34,9 +34,9 @@ struct Show: ParsableCommand {
         let names = InterfaceSocket.live().map(\.name)
         if json {
             let list = names.map { "\"\($0)\"" }.joined(separator: ",")
-            Console.output("[\(list)]")
+            try Console.output("[\(list)]")
         } else if !names.isEmpty {
-            Console.output(names.joined(separator: " "))
+            try Console.output(names.joined(separator: " "))
         }
     }
 
@@ -45,9 +45,9 @@ struct Show: ParsableCommand {
             InterfaceReport(name: socket.name, device: try socket.deviceStatus())
         }
         if json {
-            Console.output(try InterfaceReport.json(reports))
+            try Console.output(InterfaceReport.json(reports))
         } else if !reports.isEmpty {
-            Console.output(reports.map { $0.asShown(now: Text.now) }.joined(separator: "\n\n"))
+            try Console.output(reports.map { $0.asShown(now: Text.now) }.joined(separator: "\n\n"))
         }
     }
 }

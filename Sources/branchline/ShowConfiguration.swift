@@ -19,6 +19,6 @@ struct ShowConfiguration: ParsableCommand {
     func run() throws {
         let status = try InterfaceSocket(name: interface).deviceStatus()
         var text = WireGuardFile(status).text
-        Console.write(wiping: &text)
+        try Console.write(wiping: &text)
     }
 }

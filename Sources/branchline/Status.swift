@@ -31,13 +31,13 @@ struct Status: ParsableCommand {
 
     func run() throws {
         guard watch else {
-            Console.write(try screen())
+            try Console.write(screen())
             return
         }
         while true {
             let text = try screen()
             // JSON is for programs: one value after the other. The table overwrites itself.
-            Console.write(json ? text : Self.clearScreen + text)
+            try Console.write(json ? text : Self.clearScreen + text)
             sleep(1)
         }
     }

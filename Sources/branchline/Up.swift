@@ -32,7 +32,8 @@ struct Up: ParsableCommand {
         try requireRoot(to: "bring a tunnel up")
         var bringUp = try BringUp(configuration, daemon: Daemon(choice: daemon))
         try bringUp.run()
-        Console.output(
+        // The tunnel is up, whether or not this can be said.
+        try? Console.output(
             "\(configuration.interfaceName) is up; see `branchline status "
                 + "\(configuration.interfaceName)`")
     }

@@ -448,3 +448,12 @@ def test_a_port_in_use_is_explained(tunnel):
 def test_down_from_another_namespace_says_so(tunnel):
     result = tunnel.call(1, "down", f"./{tunnel.network.interfaces[0]}.conf")
     assert result.returncode == 1 and "namespace" in result.stderr
+
+
+def test_keys_that_cannot_be_written_are_a_failure(tunnel, program):
+    with open("/dev/full", "w") as full:
+        for command in ("showconf", "show", "status"):
+            result = subprocess.run(
+                [program, command, tunnel.network.interfaces[0]], stdout=full,
+                stderr=subprocess.PIPE, text=True)
+            assert result.returncode == 1 and "cannot write" in result.stderr

@@ -4,6 +4,7 @@ import base64
 import json
 import os
 import pathlib
+import signal
 import subprocess
 import tempfile
 
@@ -133,3 +134,27 @@ def test_up_asks_for_root(program, tmp_path):
             result = subprocess.run(
                 [*other, program, "up", str(path)], capture_output=True, text=True)
             assert result.returncode == 1 and "run with sudo" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["genkey", "genpsk", "pubkey", "show", "status"])
+def test_output_that_cannot_be_written_is_a_failure(program, run, command):
+    key = run("genkey").stdout
+    arguments = [program, command] + (["interfaces", "--json"] if command == "show" else [])
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            arguments, input=key, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("branchline: cannot write to standard output: No space left")
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_reader_that_leaves_ends_the_command_silently(program):
+    for is_ignored in (False, True):
+        reader, writer = os.pipe()
+        os.close(reader)
+        result = subprocess.run(
+            [program, "genkey"], stdout=writer, stderr=subprocess.PIPE,
+            restore_signals=not is_ignored)  # Python itself ignores SIGPIPE
+        os.close(writer)
+        assert result.returncode == (141 if is_ignored else -signal.SIGPIPE)
+        assert result.stderr == b""
