@@ -105,7 +105,23 @@ public final class UnixSocketListener: Sendable {
         reserve.withLock { _ = Glibc.close($0) }
     }
 
-    /// Removes a stale socket file.
+    /// Removes a socket file that nobody listens on.
+    ///
+    /// - Returns: Whether there was one. connect, unlink
+    public static func removeDead(_ path: String) -> Bool {
+        var status = stat()
+        guard unsafe lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFSOCK else {
+            return false
+        }
+        do {
+            try UnixSocket.connect(path).close()
+            return false
+        } catch {
+            return unsafe error == .connectionRefused && unlink(path) == 0
+        }
+    }
+
+    /// Makes way for a socket: removes a stale one.
     private static func clear(_ path: String) throws(UnixSocketError) {
         var status = stat()
         if unsafe lstat(path, &status) < 0 { return }

@@ -41,6 +41,11 @@ struct InterfaceSocket {
         }
     }
 
+    /// Removes the file of a socket that nobody serves any more.
+    ///
+    /// - Returns: Whether there was one.
+    func removeIfDead() -> Bool { UnixSocketListener.removeDead(path) }
+
     /// What `get=1` tells.
     func deviceStatus() throws -> DeviceStatus {
         var request = UAPI.getRequest

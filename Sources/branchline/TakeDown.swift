@@ -11,7 +11,8 @@ import WireGuardConfiguration
 /// 5. Take back name servers and packet filter rules.
 /// 6. Run PostDown.
 ///
-/// If the daemon was killed, its interface is gone and only steps 3, 5 and 6 are left.
+/// If the daemon was killed, its interface is gone and with it steps 2 and 4; its socket's file is
+/// removed instead.
 struct TakeDown {
     private let configuration: ConfigurationFile
     private let socket: InterfaceSocket
@@ -59,12 +60,14 @@ struct TakeDown {
     private func removeLeftovers() throws {
         var removed: [String] = []
         if try removeOldRules() { removed.append("routing rules") }
+        let interface = configuration.contents.interface
         if filter.isPresent {
             filter.remove()
             removed.append("packet filter rules")
         }
         nameServers.remove()
         guard !removed.isEmpty else {
+        if socket.removeIfDead() { removed.append("socket") }
             // Says that nothing runs the interface, and how to start it.
             _ = try socket.deviceStatus()
             return
@@ -72,7 +75,9 @@ struct TakeDown {
         Console.error(
             "note: \(socket.name) was gone already, its daemon has ended; removed the "
                 + "\(removed.joined(separator: " and ")) that it left")
-        try hooks.run(configuration.contents.interface.postDown, as: "PostDown")
+        // PreDown may count on the interface; what it undoes beside that is undone nevertheless.
+        try hooks.run(interface.preDown, as: "PreDown", stopsAtFailure: false)
+        try hooks.run(interface.postDown, as: "PostDown")
     }
 
     /// - Returns: Whether there were any.

@@ -457,3 +457,20 @@ def test_keys_that_cannot_be_written_are_a_failure(tunnel, program):
                 [program, command, tunnel.network.interfaces[0]], stdout=full,
                 stderr=subprocess.PIPE, text=True)
             assert result.returncode == 1 and "cannot write" in result.stderr
+
+
+def test_down_runs_the_hooks_of_a_tunnel_whose_daemon_was_killed(pair, tmp_path):
+    log = tmp_path / "log"
+    hooks = f"PreDown = false\nPreDown = echo PreDown >> {log}\nPostDown = echo PostDown >> {log}"
+    assert pair.up(0, interface=hooks).returncode == 0
+    kill_daemon(pair)
+    socket = pathlib.Path(f"/var/run/wireguard/{pair.network.interfaces[0]}.sock")
+    assert socket.exists()
+    result = pair.down(0)
+    assert result.returncode == 0, result.stderr
+    assert "its daemon has ended; removed the socket that it left" in result.stderr
+    assert "note: the PreDown command ended with exit code 1: false" in result.stderr
+    assert log.read_text().splitlines() == ["PreDown", "PostDown"]
+    assert not socket.exists()
+    assert pair.down(0).returncode == 1
+    assert log.read_text().count("Down") == 2

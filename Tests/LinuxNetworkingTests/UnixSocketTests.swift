@@ -36,6 +36,18 @@ struct UnixSocketTests {
         #expect(lstat(path, &status) == -1)
     }
 
+    @Test func onlyADeadSocketIsRemoved() throws {
+        let path = temporaryPath("dead.sock")
+        #expect(!UnixSocketListener.removeDead(path))
+        let listener = try UnixSocketListener(path: path)
+        #expect(!UnixSocketListener.removeDead(path))
+        _ = try UnixSocket.connect(path)
+        listener.close()
+        try leaveStaleSocket(path)
+        #expect(UnixSocketListener.removeDead(path))
+        #expect(!UnixSocketListener.removeDead(path))
+    }
+
     @Test func staleSocketIsReplaced() throws {
         let path = temporaryPath("stale.sock")
         try leaveStaleSocket(path)
