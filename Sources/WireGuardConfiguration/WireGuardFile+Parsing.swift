@@ -40,6 +40,8 @@ private struct WireGuardFileReader {
 
     private var interface: WireGuardFile.Interface?
     private var peers: [WireGuardFile.Peer] = []
+    /// Lines of the peers' headers.
+    private var peerLines: [Int] = []
     private var section = Section.none
 
     mutating func read(_ bytes: ArraySlice<UInt8>, number: Int) throws(WireGuardFileError) {
@@ -71,7 +73,17 @@ private struct WireGuardFileReader {
                 line: lastLine, reason: "ends a file without an [Interface] section",
                 accepted: "one [Interface] section with PrivateKey and Address")
         }
+        try requireOtherKeys(than: interface.privateKey?.publicKey)
         return WireGuardFile(interface: interface, peers: peers)
+    }
+
+    /// A device ignores a peer that has its own key, which would leave routes to nobody.
+    private func requireOtherKeys(than own: PublicKey?) throws(WireGuardFileError) {
+        guard let own, let index = peers.firstIndex(where: { $0.publicKey == own }) else { return }
+        throw WireGuardFileError(
+            line: peerLines[index], key: "[Peer]",
+            reason: "has this interface's own public key \(own.base64)",
+            accepted: "PublicKey = followed by the key of the other side")
     }
 
     private mutating func begin(
@@ -97,7 +109,10 @@ private struct WireGuardFileReader {
     }
 
     private mutating func endSection() throws(WireGuardFileError) {
-        if case .peer(let finished) = section { peers.append(try finished.peer()) }
+        if case .peer(let finished) = section {
+            peers.append(try finished.peer())
+            peerLines.append(finished.line)
+        }
         section = .none
     }
 

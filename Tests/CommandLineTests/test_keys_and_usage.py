@@ -158,3 +158,14 @@ def test_a_reader_that_leaves_ends_the_command_silently(program):
         os.close(writer)
         assert result.returncode == (141 if is_ignored else -signal.SIGPIPE)
         assert result.stderr == b""
+
+
+@pytest.mark.parametrize("command", ["up", "down"])
+def test_a_peer_with_the_interfaces_own_key_is_refused(run, tmp_path, command):
+    private = run("genkey").stdout.strip()
+    public = run("pubkey", input=private).stdout.strip()
+    (tmp_path / "wg9.conf").write_text(
+        f"[Interface]\nPrivateKey = {private}\n\n[Peer]\nPublicKey = {public}\n")
+    result = run(command, "./wg9.conf")
+    assert result.returncode == 2
+    assert "line 4: [Peer] has this interface's own public key" in result.stderr

@@ -70,6 +70,28 @@ import WireGuardConfiguration
                 == "line 2: ListenPort is \"70000\"; accepted: a port from 0 (any) to 65535")
     }
 
+    @Test(arguments: [
+        ("[Interface]\n#\n\(ownKey)\n[Peer]\n\(otherPeer)\n[Peer]\n\(ownPeer)\n", 6),
+        ("[Peer]\n\(ownPeer)\n[Interface]\n\(ownKey)\n", 1),
+    ])
+    func aPeerIsAnotherThanTheInterface(_ text: String, line: Int) {
+        let error = failure { () throws(WireGuardFileError) in
+            _ = try WireGuardFile(parsing: text)
+        }
+        #expect(error?.line == line)
+        #expect(error?.reason.hasPrefix("has this interface's own public key HIgo9x") == true)
+    }
+
+    @Test func aPeerWithTheInterfacesFormerKeyIsAccepted() {
+        let text = "[Interface]\n\(Self.ownKey)\n\(Self.laterKey)\n[Peer]\n\(Self.ownPeer)\n"
+        #expect(throws: Never.self) { try WireGuardFile(parsing: text) }
+    }
+
+    private static let ownKey = "PrivateKey = \(Samples.privateBase64)"
+    private static let ownPeer = "PublicKey = HIgo9xNzJMWLKASShiTqIybxZ0U3wGLiUeJ1PKf8ykw="
+    private static let otherPeer = "PublicKey = \(Samples.peerBase64[0])"
+    private static let laterKey = "PrivateKey = \(Samples.peerBase64[0])"
+
     @Test func aPeerNeedsItsKey() {
         let error = failure { () throws(WireGuardFileError) in
             _ = try WireGuardFile(parsing: "[Interface]\n[Peer]\nAllowedIPs = ::/0\n[Peer]\n")
