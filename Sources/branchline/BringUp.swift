@@ -30,6 +30,7 @@ struct BringUp {
     }
 
     mutating func run() throws {
+        try requireMTUOfIPv6()
         try requireFreeName()
         try requireFreePort()
         Interruption.arm()
@@ -50,6 +51,16 @@ struct BringUp {
             undo()
             throw error
         }
+    }
+
+    /// Below that MTU the kernel takes IPv6 addresses away without a word.
+    private func requireMTUOfIPv6() throws {
+        guard let mtu = file.interface.mtu, mtu < TunnelMTU.minimumOfIPv6,
+            let address = file.interface.addresses.first(where: { !$0.address.isIPv4 })
+        else { return }
+        throw Failure.badInput(
+            "IPv6 needs an MTU of at least \(TunnelMTU.minimumOfIPv6); raise MTU = \(mtu), or take "
+                + "Address = \(address) out")
     }
 
     private func requireFreeName() throws {

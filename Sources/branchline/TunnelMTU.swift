@@ -16,6 +16,8 @@ enum TunnelMTU {
         return routes.compactMap(\.device).compactMap { try? netlink.link($0).mtu }.max()
     }
 
+    /// The smallest MTU of a link with IPv6 (RFC 8200, section 5), in bytes.
+    static let minimumOfIPv6 = 1280
     /// IPv6 header 40, UDP header 8, WireGuard header 16 and tag 16, in bytes.
     private static let overheadMax = 80
     /// The smallest MTU of IPv4 (RFC 791), in bytes.

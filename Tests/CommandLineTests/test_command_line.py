@@ -474,3 +474,10 @@ def test_down_runs_the_hooks_of_a_tunnel_whose_daemon_was_killed(pair, tmp_path)
     assert not socket.exists()
     assert pair.down(0).returncode == 1
     assert log.read_text().count("Down") == 2
+
+
+def test_ipv6_needs_its_least_mtu(pair):
+    result = pair.up(0, interface="MTU = 1279")
+    assert result.returncode == 2
+    assert "IPv6 needs an MTU of at least 1280" in result.stderr and "fd77::1" in result.stderr
+    assert pair.network.interfaces[0] not in pair.ip(0, "link")
