@@ -120,8 +120,13 @@ struct BranchlineDaemon: ParsableCommand {
         _ environment: DaemonEnvironment, _ name: String
     ) throws -> UnixSocketListener {
         if let descriptor = try environment.descriptor("WG_UAPI_FD") {
-            return try UnixSocketListener(
-                adopting: descriptor, path: UnixSocketListener.configurationPath(of: name))
+            let path = UnixSocketListener.configurationPath(of: name)
+            do {
+                return try UnixSocketListener(adopting: descriptor, path: path)
+            } catch {
+                throw ValidationError(
+                    "WG_UAPI_FD names descriptor \(descriptor), which is no listening socket")
+            }
         }
         return try UnixSocketListener(path: UnixSocketListener.configurationPath(of: name))
     }

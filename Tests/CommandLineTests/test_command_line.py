@@ -481,3 +481,12 @@ def test_ipv6_needs_its_least_mtu(pair):
     assert result.returncode == 2
     assert "IPv6 needs an MTU of at least 1280" in result.stderr and "fd77::1" in result.stderr
     assert pair.network.interfaces[0] not in pair.ip(0, "link")
+
+
+def test_a_configuration_socket_that_is_none_is_named(pair, daemon):
+    result = subprocess.run(
+        ["ip", "netns", "exec", pair.network.namespaces[0], daemon, "-f",
+         pair.network.interfaces[0]],
+        capture_output=True, text=True, env={**os.environ, "WG_UAPI_FD": "999"}, timeout=60)
+    assert result.returncode != 0
+    assert "WG_UAPI_FD names descriptor 999, which is no listening socket" in result.stderr
