@@ -2,7 +2,8 @@
 ///
 /// The kernel takes more. Names stand in file names and in shell commands of configuration files.
 ///
-/// Source: wg-quick(8): `[a-zA-Z0-9_=+.-]{1,15}`; `.` and `..` are refused by Linux.
+/// Source: wg-quick(8): `[a-zA-Z0-9_=+.-]{1,15}`; Linux refuses `.`, `..`, `all` and `default`, and
+/// what begins with `-` would be an option to ip(8), wg(8) and the daemon.
 public enum InterfaceName {
     /// Longest name in bytes: Linux's IFNAMSIZ without its terminator.
     public static let byteCountMax = 15
@@ -16,6 +17,10 @@ public enum InterfaceName {
             return "it is \(name.utf8.count) bytes long, at most \(byteCountMax) are possible"
         }
         if name == "." || name == ".." { return "'.' and '..' are reserved" }
+        if name == "all" || name == "default" {
+            return "'all' and 'default' are reserved: Linux keeps settings under them"
+        }
+        if name.hasPrefix("-") { return "it begins with '-', as options of programs do" }
         if name.utf8.allSatisfy(isPossible) { return nil }
         return "it contains something other than letters, digits and _=+.-"
     }

@@ -20,10 +20,11 @@ struct ConfigurationFile {
         path = try Self.locate(argument)
         let file = FilePath(path).lastComponent?.string ?? path
         let stem = file.hasSuffix(Self.suffix) ? String(file.dropLast(Self.suffix.count)) : ""
-        guard InterfaceName.fault(in: stem) == nil else {
+        if let fault = InterfaceName.fault(in: stem) {
+            let reason = stem.isEmpty ? "" : "; \(stem) cannot be one: \(fault)"
             throw Failure.badInput(
                 "\(path) must be named after its interface, with \(InterfaceName.rule) before "
-                    + ".conf, such as wg0.conf")
+                    + ".conf, such as wg0.conf\(reason)")
         }
         interfaceName = stem
         contents = try Self.read(path)

@@ -169,3 +169,14 @@ def test_a_peer_with_the_interfaces_own_key_is_refused(run, tmp_path, command):
     result = run(command, "./wg9.conf")
     assert result.returncode == 2
     assert "line 4: [Peer] has this interface's own public key" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "name, reason", [("all", "reserved"), ("default", "reserved"), ("-q", "begins with '-'")])
+def test_names_that_linux_or_programs_refuse_are_explained(run, daemon, tmp_path, name, reason):
+    (tmp_path / f"{name}.conf").write_text("[Interface]\n")
+    result = run("up", f"./{name}.conf")
+    assert result.returncode == 2 and reason in result.stderr
+    if os.path.basename(daemon) == "branchlined":
+        result = subprocess.run([daemon, "-f", "--", name], capture_output=True, text=True)
+        assert result.returncode == 64 and reason in result.stderr
