@@ -1,5 +1,6 @@
 import ArgumentParser
 import Glibc
+import LinuxNetworking
 import WireGuardConfiguration
 
 /// The command line for everyone who uses Branchline.
@@ -31,6 +32,9 @@ struct Branchline: ParsableCommand {
         } catch let failure as Failure {
             Console.error("branchline: \(failure.message)")
             exit(withError: ExitCode(failure.kind.rawValue))
+        } catch let error as NetlinkError {
+            Console.error("branchline: \(error)")
+            exit(withError: ExitCode.failure)
         } catch {
             exit(withError: error)
         }

@@ -124,9 +124,17 @@ struct BringUp {
 
     private func addAddresses(_ device: UInt32) throws {
         for address in file.interface.addresses {
-            try netlink.addAddress(
-                InterfaceAddress(address.address, prefixLength: address.prefixLength),
-                device: device)
+            do {
+                try netlink.addAddress(
+                    InterfaceAddress(address.address, prefixLength: address.prefixLength),
+                    device: device)
+            } catch {
+                // The kernel's own words may be names out of its source.
+                let words = error.explanation.flatMap { $0.contains("_") ? nil : $0 }
+                throw Failure.failed(
+                    "the kernel refuses Address = \(address) for \(socket.name): "
+                        + "\(words ?? "\(error.errno)"); set one that an interface can have")
+            }
         }
     }
 

@@ -490,3 +490,13 @@ def test_a_configuration_socket_that_is_none_is_named(pair, daemon):
         capture_output=True, text=True, env={**os.environ, "WG_UAPI_FD": "999"}, timeout=60)
     assert result.returncode != 0
     assert "WG_UAPI_FD names descriptor 999, which is no listening socket" in result.stderr
+
+
+@pytest.mark.parametrize("address", ["ff02::5/64", "::/0"])
+def test_an_address_that_the_kernel_refuses_is_named(pair, address):
+    result = pair.up(0, interface=f"Address = {address}")
+    interface = pair.network.interfaces[0]
+    assert result.returncode == 1
+    assert f"branchline: the kernel refuses Address = {address} for {interface}: " in result.stderr
+    assert "IFA_F" not in result.stderr
+    assert interface not in pair.ip(0, "link")
