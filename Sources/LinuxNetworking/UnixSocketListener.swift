@@ -202,7 +202,19 @@ public enum UnixSocketError: Error, Equatable, CustomStringConvertible {
         case .notASocket(let path):
             return "\(path) exists and is no socket; remove it"
         case .failed(let path, let operation, let errno):
-            return "\(path): \(operation) failed: \(errno)"
+            return "\(path): \(operation) failed: \(errno)\(Self.advice(path, errno))"
+        }
+    }
+
+    /// What to do where the socket's folder is the reason.
+    private static func advice(_ path: String, _ errno: Errno) -> String {
+        let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+        switch errno {
+        case .notDirectory: return "; remove what is at \(folder), which must be a folder"
+        case .noSuchFileOrDirectory: return "; make the folder \(folder)"
+        case .readOnlyFileSystem: return "; make \(folder) writable, as with a tmpfs mounted there"
+        case .permissionDenied: return "; run as root, or make \(folder) writable"
+        default: return ""
         }
     }
 }

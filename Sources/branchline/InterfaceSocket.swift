@@ -37,7 +37,7 @@ struct InterfaceSocket {
             try UnixSocket.connect(path).close()
             return true
         } catch {
-            return error != .noSuchFileOrDirectory && error != .connectionRefused
+            return ![.noSuchFileOrDirectory, .notDirectory, .connectionRefused].contains(error)
         }
     }
 

@@ -500,3 +500,22 @@ def test_an_address_that_the_kernel_refuses_is_named(pair, address):
     assert f"branchline: the kernel refuses Address = {address} for {interface}: " in result.stderr
     assert "IFA_F" not in result.stderr
     assert interface not in pair.ip(0, "link")
+
+
+@pytest.mark.parametrize(
+    "prepare, advice",
+    [
+        ("touch /run/wireguard", "remove what is at /var/run/wireguard"),
+        ("mkdir /run/wireguard && mount -t tmpfs -o ro none /run/wireguard",
+         "make /var/run/wireguard writable"),
+    ])
+def test_a_socket_folder_that_cannot_be_used_is_explained(
+        pair, program, daemon, prepare, advice):
+    path = pair.write(0)
+    result = subprocess.run(
+        ["ip", "netns", "exec", pair.network.namespaces[0], "unshare", "-m", "sh", "-c",
+         f'mount -t tmpfs none /run && {prepare} && exec "$@"', "sh", program, "up", str(path)],
+        capture_output=True, text=True, env={**os.environ, "BRANCHLINED": daemon}, timeout=60)
+    assert result.returncode == 1
+    assert advice in result.stderr
+    assert pair.network.interfaces[0] not in pair.ip(0, "link")
