@@ -36,8 +36,10 @@ struct TakeDown {
         let status = try socket.deviceStatus()
         guard let link = found else {
             throw Failure.failed(
-                "\(socket.name) is not in this network namespace; run `ip netns exec` with the "
-                    + "namespace that it is in")
+                "\(socket.name) is not in this network namespace, although its daemon runs; if it "
+                    + "was moved, run `ip netns exec` with the namespace that it is in; if it was "
+                    + "renamed, run `ip link set NEW name \(socket.name)` first, with its new name "
+                    + "for NEW")
         }
         try hooks.run(file.interface.preDown, as: "PreDown")
         if file.interface.saveConfig { try save(link) }
@@ -58,16 +60,16 @@ struct TakeDown {
     ///
     /// - Throws: If nothing did: the tunnel was not up then.
     private func removeLeftovers() throws {
+        let interface = configuration.contents.interface
         var removed: [String] = []
         if try removeOldRules() { removed.append("routing rules") }
-        let interface = configuration.contents.interface
         if filter.isPresent {
             filter.remove()
             removed.append("packet filter rules")
         }
+        if socket.removeIfDead() { removed.append("socket") }
         nameServers.remove()
         guard !removed.isEmpty else {
-        if socket.removeIfDead() { removed.append("socket") }
             // Says that nothing runs the interface, and how to start it.
             _ = try socket.deviceStatus()
             return

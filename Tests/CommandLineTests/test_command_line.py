@@ -519,3 +519,15 @@ def test_a_socket_folder_that_cannot_be_used_is_explained(
     assert result.returncode == 1
     assert advice in result.stderr
     assert pair.network.interfaces[0] not in pair.ip(0, "link")
+
+
+def test_down_of_a_renamed_interface_tells_the_remedy(pair):
+    name = pair.network.interfaces[0]
+    result = pair.up(
+        0, interface="PostUp = ip link set %i down; ip link set %i name q%i; ip link set q%i up")
+    assert result.returncode == 0, result.stderr
+    result = pair.down(0)
+    assert result.returncode == 1 and f"ip link set NEW name {name}" in result.stderr
+    pair.ip(0, "link", "set", f"q{name}", "down")
+    pair.ip(0, "link", "set", f"q{name}", "name", name)
+    assert pair.down(0).returncode == 0
