@@ -115,10 +115,13 @@ struct BringUp {
     /// - Throws: If the hooks have deleted the interface or ended its daemon. One that they have
     ///   moved to another network namespace is still served.
     private func requireServed(_ device: UInt32) throws {
-        if (try? netlink.link(device)) != nil, socket.isLive { return }
+        // A daemon that has a signal to end may still give one answer, but no second.
+        let isAnswering = (0..<2).allSatisfy { _ in (try? socket.deviceStatus()) != nil }
+        if isAnswering, (try? netlink.link(device)) != nil { return }
         if try waitUntil(checksMax: 40, { !socket.isLive }) {
             throw Failure.failed(
-                "\(socket.name) is gone after PostUp; take the command that deletes it from PostUp")
+                "\(socket.name) is gone after PostUp; take the command that deletes it or ends its "
+                    + "daemon from PostUp")
         }
     }
 

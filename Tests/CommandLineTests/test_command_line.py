@@ -531,3 +531,13 @@ def test_down_of_a_renamed_interface_tells_the_remedy(pair):
     pair.ip(0, "link", "set", f"q{name}", "down")
     pair.ip(0, "link", "set", f"q{name}", "name", name)
     assert pair.down(0).returncode == 0
+
+
+@pytest.mark.parametrize("number", ["KILL", "TERM"])
+def test_a_hook_that_ends_the_daemon_fails_up(pair, number):
+    name = pair.network.interfaces[0]
+    # The brackets keep the shell that runs the hook from finding itself.
+    result = pair.up(0, interface=f"PostUp = pkill -{number} -f '[b]ranchlined {name}$'")
+    assert result.returncode == 1, result.stdout
+    assert "gone after PostUp" in result.stderr and " is up" not in result.stdout
+    assert name not in pair.ip(0, "link")
