@@ -55,12 +55,15 @@ struct BringUp {
 
     /// Below that MTU the kernel takes IPv6 addresses away without a word.
     private func requireMTUOfIPv6() throws {
-        guard let mtu = file.interface.mtu, mtu < TunnelMTU.minimumOfIPv6,
-            let address = file.interface.addresses.first(where: { !$0.address.isIPv4 })
-        else { return }
+        guard let mtu = file.interface.mtu, let address = addressLost(to: mtu) else { return }
         throw Failure.badInput(
             "IPv6 needs an MTU of at least \(TunnelMTU.minimumOfIPv6); raise MTU = \(mtu), or take "
                 + "Address = \(address) out")
+    }
+
+    private func addressLost(to mtu: Int) -> AddressSetting? {
+        if mtu >= TunnelMTU.minimumOfIPv6 { return nil }
+        return file.interface.addresses.first { !$0.address.isIPv4 }
     }
 
     private func requireFreeName() throws {
@@ -144,6 +147,13 @@ struct BringUp {
     private func setMTU(_ device: UInt32, endpoints: [Endpoint]) throws {
         try Interruption.check()
         let mtu = file.interface.mtu ?? TunnelMTU.choose(endpoints, netlink)
+        if let address = addressLost(to: mtu) {
+            let needed = TunnelMTU.minimumOfIPv6
+            Console.error(
+                "note: Address = \(address) is not in effect: the way to the peers leaves an MTU "
+                    + "of \(mtu) bytes, IPv6 needs \(needed); set MTU = \(needed) to have the "
+                    + "tunnel's datagrams fragmented")
+        }
         try netlink.setLink(device, up: true, mtu: mtu)
     }
 

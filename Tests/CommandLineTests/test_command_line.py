@@ -492,6 +492,17 @@ def test_a_configuration_socket_that_is_none_is_named(pair, daemon):
     assert "WG_UAPI_FD names descriptor 999, which is no listening socket" in result.stderr
 
 
+@pytest.mark.parametrize("outer, is_noted", [(1359, True), (1360, False)])
+def test_ipv6_lost_to_the_mtu_of_the_route_is_noted(pair, outer, is_noted):
+    pair.ip(0, "link", "set", "outer", "mtu", str(outer))
+    # Routes of IPv6 could not be made without an address of it.
+    result = pair.up(0, allowed="10.77.0.2/32")
+    assert result.returncode == 0, result.stderr
+    assert ("note: Address = fd77::1/128 is not in effect" in result.stderr) == is_noted
+    there = pair.ip(0, "-6", "address", "show", pair.network.interfaces[0])
+    assert ("fd77::1" in there) != is_noted
+
+
 @pytest.mark.parametrize("address", ["ff02::5/64", "::/0"])
 def test_an_address_that_the_kernel_refuses_is_named(pair, address):
     result = pair.up(0, interface=f"Address = {address}")
