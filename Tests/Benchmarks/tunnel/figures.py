@@ -32,8 +32,8 @@ class Plan:
     confirm_s: float = 6
     confirm_count: int = 7
     flood_s: float = 3
-    idle_interval_us: int = 10_000
-    idle_count: int = 1000
+    idle_interval_us: int = 1_000
+    idle_count: int = 3000
     loaded_interval_us: int = 5_000
     loaded_count: int = 1200
     warm_up_s: float = 1
@@ -44,7 +44,7 @@ class Plan:
 
 QUICK_PLAN = Plan(
     rounds=1, tcp_s=1, probe_s=0.25, probe_count=3, confirm_s=0.4, confirm_count=3, flood_s=0.4,
-    idle_interval_us=2_000, idle_count=300, loaded_interval_us=2_000, loaded_count=250,
+    idle_interval_us=1_000, idle_count=500, loaded_interval_us=2_000, loaded_count=250,
     warm_up_s=0.2, settle_s=0.1, handshakes_s=0.6, time_limit_s=50)
 
 
