@@ -14,6 +14,8 @@ public final class ProcessorPlacement {
     public private(set) var moveCount = 0
 
     private let processors: [Int32]
+    /// Where the thread belongs, and where it is.
+    private let home: Int
     private var place: Int
     private let statistics: OwnedDescriptor
     private let text = ByteArena(count: 64)
@@ -32,7 +34,8 @@ public final class ProcessorPlacement {
         let opened = unsafe open("/proc/thread-self/schedstat", O_RDONLY | O_CLOEXEC)
         if opened < 0 { throw Errno(rawValue: errno) }
         statistics = OwnedDescriptor(opened)
-        place = ordinal % self.processors.count
+        home = ordinal % self.processors.count
+        place = home
         // Two tunnels on one machine that are in each other's way must not keep in step.
         watch = WaitWatch(jitterNanoseconds: UInt64.random(in: 0..<WaitWatch.restMinNanoseconds))
         let status = clinux_run_on(self.processors[place])
@@ -41,33 +44,47 @@ public final class ProcessorPlacement {
 
     deinit { statistics.close() }
 
-    /// Moves the thread to the next processor if it had to wait for this one too long.
+    /// Moves the thread to the next processor if it had to wait for this one too long, and back to
+    /// where it belongs once it has little to do.
     ///
     /// Call often while there is work: most calls compare two numbers.
     /// - Parameter now: Monotonic nanoseconds.
     public func review(now: UInt64) {
         guard processors.count > 1, watch.isDue(now: now),
-            let waited = waitedNanoseconds(), watch.mustMove(waitedNanoseconds: waited, now: now)
+            let times = readTimes()
         else { return }
-        place = (place + 1) % processors.count
+        switch watch.next(ran: times.ran, waited: times.waited, now: now) {
+        case .stay: break
+        case .moveOn: move(to: (place + 1) % processors.count)
+        case .goHome: if place != home { move(to: home) }
+        }
+    }
+
+    private func move(to place: Int) {
+        self.place = place
         _ = clinux_run_on(processors[place])
         moveCount += 1
     }
 
-    /// Time that the thread could have run and did not: the second number in the file.
-    private func waitedNanoseconds() -> UInt64? {
+    /// Nanoseconds that the thread has run, and that it could have run and did not: the first two
+    /// numbers in the file.
+    private func readTimes() -> (ran: UInt64, waited: UInt64)? {
         let count = unsafe pread(
             statistics.rawValue, text.whole.unsafeStart, text.whole.count, 0)
         guard count > 0 else { return nil }
         var offset = 0
-        while offset < count && text.whole[offset] != Self.space { offset += 1 }
-        offset += 1
-        var waited: UInt64 = 0
+        let ran = readNumber(&offset, count)
+        return (ran, readNumber(&offset, count))
+    }
+
+    private func readNumber(_ offset: inout Int, _ count: Int) -> UInt64 {
+        var number: UInt64 = 0
         while offset < count && text.whole[offset] != Self.space {
-            waited = waited &* 10 &+ UInt64(text.whole[offset] &- UInt8(ascii: "0"))
+            number = number &* 10 &+ UInt64(text.whole[offset] &- UInt8(ascii: "0"))
             offset += 1
         }
-        return waited
+        offset += 1
+        return number
     }
 
     private static let space = UInt8(ascii: " ")
@@ -76,9 +93,18 @@ public final class ProcessorPlacement {
 
 /// Decides from the time that a thread waited for its processor whether it should try another.
 struct WaitWatch {
+    enum Step {
+        case stay
+        case moveOn
+        /// There is so little to do that it does not matter where.
+        case goHome
+    }
+
     private let jitterNanoseconds: UInt64
     private var windowStart: UInt64 = 0
+    private var ranAtStart: UInt64 = 0
     private var waitedAtStart: UInt64 = 0
+    private var calmWindows = 0
     private var movedAt: UInt64 = 0
     private var restNanoseconds = restMinNanoseconds
 
@@ -90,31 +116,45 @@ struct WaitWatch {
 
     /// Ends a window.
     ///
-    /// - Parameter waited: All the time waited until now.
-    mutating func mustMove(waitedNanoseconds waited: UInt64, now: UInt64) -> Bool {
+    /// - Parameters:
+    ///   - ran: Nanoseconds that the thread has run until now, in all.
+    ///   - waited: Nanoseconds that it has waited for the processor, in all.
+    mutating func next(ran: UInt64, waited: UInt64, now: UInt64) -> Step {
         defer {
             windowStart = now
+            ranAtStart = ran
             waitedAtStart = waited
         }
         let elapsed = now &- windowStart
+        if ran &- ranAtStart < elapsed / Self.calmShareDivisor {
+            calmWindows += 1
+            guard calmWindows == Self.calmWindowsMin else { return .stay }
+            calmWindows = 0
+            return .goHome
+        }
+        calmWindows = 0
         // A long window means that the thread slept: it says nothing of a busy one.
         guard elapsed < Self.windowMaxNanoseconds,
             waited &- waitedAtStart > elapsed / Self.waitShareDivisor,
             now >= movedAt &+ restNanoseconds &+ jitterNanoseconds
-        else { return false }
+        else { return .stay }
         // Where all processors are busy moving on is no use: try ever more seldom.
         let isCalm = now >= movedAt &+ Self.calmFactor &* restNanoseconds
         restNanoseconds =
             isCalm
             ? Self.restMinNanoseconds : min(2 &* restNanoseconds, Self.restMaxNanoseconds)
         movedAt = now
-        return true
+        return .moveOn
     }
 
     static let windowNanoseconds: UInt64 = 10_000_000
     static let windowMaxNanoseconds: UInt64 = 40_000_000
     /// A quarter of the time.
     static let waitShareDivisor: UInt64 = 4
+    /// A thread that runs less than an eighth of the time is calm; for so many windows, and it has
+    /// little to do.
+    static let calmShareDivisor: UInt64 = 8
+    static let calmWindowsMin = 20
     static let restMinNanoseconds: UInt64 = 20_000_000
     static let restMaxNanoseconds: UInt64 = 5_000_000_000
     static let calmFactor: UInt64 = 4

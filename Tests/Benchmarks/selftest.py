@@ -50,6 +50,12 @@ class LossFreeRateTests(unittest.TestCase):
         self.assertLessEqual(rate, 50_100)
         self.assertGreater(rate, 40_000)
 
+    def test_a_sender_that_is_asked_too_much_is_judged_by_what_it_can(self):
+        def trial(rate, seconds):
+            offered = rate if rate <= 150_000 else 70_000
+            return Trial(int(offered * seconds), int(offered * seconds), seconds)
+        self.assertGreater(loss_free_rate(trial, 50_000, Plan()), 130_000)
+
     def test_one_in_a_thousand_is_too_much(self):
         self.assertFalse(Trial(1000, 999, 1).passes)
         self.assertTrue(Trial(1001, 1000, 1).passes)

@@ -9,13 +9,23 @@ private struct Busy {
     var watch = WaitWatch(jitterNanoseconds: 0)
     var now: UInt64 = 1_000 * millisecond
     var waited: UInt64 = 0
+    var ran: UInt64 = 0
+    var homecomings = 0
 
-    mutating func moves(inWindows count: Int, waitingPercent percent: UInt64) -> Int {
+    /// - Returns: How often it moved on.
+    mutating func moves(
+        inWindows count: Int, waitingPercent percent: UInt64, runningPercent: UInt64 = 40
+    ) -> Int {
         var moves = 0
         for _ in 0..<count {
             now += WaitWatch.windowNanoseconds
             waited += WaitWatch.windowNanoseconds / 100 * percent
-            moves += watch.mustMove(waitedNanoseconds: waited, now: now) ? 1 : 0
+            ran += WaitWatch.windowNanoseconds / 100 * runningPercent
+            switch watch.next(ran: ran, waited: waited, now: now) {
+            case .stay: break
+            case .moveOn: moves += 1
+            case .goHome: homecomings += 1
+            }
         }
         return moves
     }
@@ -52,9 +62,26 @@ private struct Busy {
         _ = busy.moves(inWindows: 1, waitingPercent: 0)
         busy.now += WaitWatch.windowMaxNanoseconds
         busy.waited += WaitWatch.windowMaxNanoseconds
-        let moves = busy.watch.mustMove(waitedNanoseconds: busy.waited, now: busy.now)
-        #expect(!moves)
+        busy.ran += WaitWatch.windowMaxNanoseconds
+        let step = busy.watch.next(ran: busy.ran, waited: busy.waited, now: busy.now)
+        #expect(step == .stay)
         #expect(busy.moves(inWindows: 1, waitingPercent: 60) == 1)
+    }
+
+    @Test func threadWithLittleToDoGoesHomeAfterAWhile() {
+        var busy = Busy()
+        let windows = WaitWatch.calmWindowsMin
+        _ = busy.moves(inWindows: windows * 3, waitingPercent: 0, runningPercent: 13)
+        #expect(busy.homecomings == 0)
+        _ = busy.moves(inWindows: windows - 1, waitingPercent: 0, runningPercent: 12)
+        #expect(busy.homecomings == 0)
+        _ = busy.moves(inWindows: 1, waitingPercent: 0, runningPercent: 12)
+        #expect(busy.homecomings == 1)
+        // One busy window, and it begins to count anew.
+        _ = busy.moves(inWindows: windows - 1, waitingPercent: 0, runningPercent: 5)
+        _ = busy.moves(inWindows: 1, waitingPercent: 0, runningPercent: 50)
+        _ = busy.moves(inWindows: windows - 1, waitingPercent: 60, runningPercent: 5)
+        #expect(busy.homecomings == 1)
     }
 
     @Test func windowIsDueOnceItsTimeHasPassed() {

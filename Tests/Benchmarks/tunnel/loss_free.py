@@ -69,7 +69,9 @@ def _bracket(trial, hint_pps, plan):
         if not result.passes:
             failing = rate
         else:
-            passing = rate
+            # Asked for more than it can, a sender may reach less than it could: what it reached
+            # before counts.
+            passing = max(passing or 0, min(rate, result.offered_pps))
             shortfalls += result.offered_pps < SENDER_KEEPS_UP * rate
             if shortfalls == SENDER_SHORTFALLS_MAX:
                 break
