@@ -11,9 +11,9 @@ extension Worker {
     /// - Returns: `true` if there was a message or bulk that waits.
     mutating func receive() -> Bool {
         if let socket {
-            count(
-                .socketReceives,
-                received.fill(from: socket, limit: EngineLimits.messagesPerReceive))
+            let messageCount = received.fill(
+                from: socket, limit: EngineLimits.messagesPerReceive)
+            if messageCount > 0 { count(.socketReceives, messageCount) }
         }
         guard !received.isEmpty else { return false }
         now = Clock.monotonicNanoseconds()
