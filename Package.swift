@@ -23,6 +23,25 @@ let multiBufferTargets: [Target] = []
 let argumentParser = Target.Dependency.product(
     name: "ArgumentParser", package: "swift-argument-parser")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioFoundationCompat = Target.Dependency.product(
+    name: "NIOFoundationCompat", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let serviceLifecycle = Target.Dependency.product(
+    name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let unixSignals = Target.Dependency.product(
+    name: "UnixSignals", package: "swift-service-lifecycle")
+let swiftASN1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let swiftCrypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let system = Target.Dependency.product(name: "SystemPackage", package: "swift-system")
 
 func module(
@@ -48,44 +67,117 @@ let package = Package(
     name: "branchline",
     dependencies: [
         .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-asn1", from: "1.7.0"),
+        .package(url: "https://github.com/apple/swift-certificates", from: "1.21.0"),
+        .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-http-types", from: "1.8.0"),
         .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
+        .package(url: "https://github.com/apple/swift-nio", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        .package(
+            url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
+        .package(
+            url: "https://github.com/swift-server/swift-service-lifecycle", from: "2.13.0"),
+        .package(url: "https://github.com/vapor/jwt-kit", from: "5.7.0"),
     ],
     targets: multiBufferTargets + [
         .systemLibrary(
             name: "CSodium", pkgConfig: "libsodium", providers: [.apt(["libsodium-dev"])]),
         .systemLibrary(name: "CNetlink", pkgConfig: "libmnl", providers: [.apt(["libmnl-dev"])]),
+        .systemLibrary(
+            name: "CQREncode", pkgConfig: "libqrencode", providers: [.apt(["libqrencode-dev"])]),
+        .systemLibrary(name: "CPostgres", pkgConfig: "libpq", providers: [.apt(["libpq-dev"])]),
         .target(name: "CLinux"),
+        .target(name: "CBlake2s"),
 
         module("PacketMemory"),
-        module("Cryptography", ["PacketMemory", "CSodium"] + multiBuffer),
+        module("Cryptography", ["PacketMemory", "CBlake2s", "CSodium"] + multiBuffer),
         module("PacketFormats", ["PacketMemory"]),
         module("WireGuardProtocol", ["Cryptography", "PacketFormats", "PacketMemory"]),
         module("WireGuardConfiguration", ["Cryptography", "PacketFormats"]),
         module("EgressScheduling", ["PacketFormats", "PacketMemory"]),
+        module("InferenceTraffic", ["PacketFormats", "PacketMemory"]),
+        module("AccessControl", ["PacketFormats", "PacketMemory"]),
         module("Telemetry"),
+        module("QRCode", ["CQREncode"]),
         module("ControlModel", ["Cryptography", "PacketFormats", "PacketMemory"]),
+        module(
+            "CoordinatorClient",
+            ["ControlModel", "Cryptography", httpClient, nioCore, nioPosix, nioSSL, system]),
+        module(
+            "Coordinator",
+            [
+                "ControlModel", "Cryptography", "PacketFormats", "PacketMemory", "Telemetry",
+                "CPostgres", grdb, httpTypes, hummingbird, jwtKit, logging, nioCore,
+                nioHTTP1, nioPosix, nioSSL, serviceLifecycle, swiftASN1, swiftCrypto, system, x509,
+            ]),
         module("LinuxNetworking", ["CLinux", "CNetlink", "PacketFormats", "PacketMemory", system]),
         module(
             "TunnelEngine",
             [
-                "Cryptography", "PacketFormats", "WireGuardProtocol", "WireGuardConfiguration",
-                "EgressScheduling", "Telemetry", "LinuxNetworking", "PacketMemory", logging, system,
+                "AccessControl", "Cryptography", "PacketFormats", "WireGuardProtocol",
+                "WireGuardConfiguration", "EgressScheduling", "InferenceTraffic", "Telemetry",
+                "LinuxNetworking", "PacketMemory", logging, system,
+            ]),
+        module(
+            "NodeAgent",
+            [
+                "AccessControl", "ControlModel", "CoordinatorClient", "Cryptography",
+                "LinuxNetworking", "PacketFormats", "PacketMemory", "TunnelEngine",
+                "WireGuardConfiguration", logging, system,
+            ]),
+        module(
+            "Gateway",
+            [
+                "ControlModel", "Cryptography", "EgressScheduling", "LinuxNetworking",
+                "NodeAgent", "PacketFormats", "TunnelEngine", "WireGuardConfiguration", logging,
+                system,
             ]),
         program(
             "branchlined",
             [
-                "TunnelEngine", "LinuxNetworking", "PacketFormats", "WireGuardConfiguration",
+                "Gateway", "NodeAgent", "TunnelEngine", "LinuxNetworking", "PacketFormats",
+                "WireGuardConfiguration",
                 argumentParser, logging, system,
             ]),
         program(
             "branchline",
             [
-                "Cryptography", "PacketFormats", "WireGuardConfiguration", "LinuxNetworking",
+                "AccessControl", "ControlModel", "CoordinatorClient", "Cryptography",
+                "EgressScheduling", "Gateway", "LinuxNetworking", "NodeAgent", "PacketFormats",
+                "PacketMemory", "QRCode", "WireGuardConfiguration",
                 argumentParser, system,
             ]),
         program(
+            "branchline-coordinator",
+            [
+                "Coordinator", "ControlModel", "CLinux", argumentParser, logging,
+                serviceLifecycle, unixSignals,
+            ]),
+        program(
             "cipher-benchmark", ["Cryptography", "PacketMemory"], path: "Tests/Benchmarks/cipher"),
+        program(
+            "peer-emulator",
+            [
+                "Cryptography", "LinuxNetworking", "PacketFormats", "PacketMemory",
+                "WireGuardProtocol", argumentParser,
+            ], path: "Tests/Benchmarks/emulator"),
+        program(
+            "wan-relay",
+            ["LinuxNetworking", "PacketFormats", "PacketMemory", argumentParser, system],
+            path: "Tests/Support/wan"),
+        module(
+            "LoadGeneration",
+            [
+                httpClient, nioCore, nioFoundationCompat, nioHTTP1, nioSSL,
+            ], path: "Examples/LoadGenerator/Sources/LoadGeneration"),
+        program(
+            "load-generator",
+            ["LoadGeneration", argumentParser, httpClient, nioCore, nioSSL],
+            path: "Examples/LoadGenerator/Sources/load-generator"),
 
         module(
             "TestSupport",
@@ -99,16 +191,60 @@ let package = Package(
             of: "WireGuardProtocol", ["Cryptography", "PacketFormats", "PacketMemory"],
             resources: [.copy("Vectors")]),
         tests(of: "WireGuardConfiguration", ["Cryptography", "PacketFormats"]),
-        tests(of: "EgressScheduling", ["PacketFormats", "PacketMemory"]),
+        tests(of: "EgressScheduling", ["PacketFormats", "PacketMemory", "CAllocationCounter"]),
+        tests(of: "InferenceTraffic", ["PacketFormats", "PacketMemory", "CAllocationCounter"]),
+        tests(of: "AccessControl", ["PacketFormats", "PacketMemory"]),
         tests(of: "Telemetry"),
+        tests(of: "QRCode"),
         tests(of: "ControlModel", ["Cryptography", "PacketFormats", "PacketMemory"]),
+        tests(
+            of: "CoordinatorClient", ["ControlModel", "Cryptography", nioCore, nioPosix, nioSSL]),
+        tests(
+            of: "Coordinator",
+            [
+                "ControlModel", "Cryptography", "PacketFormats", "PacketMemory", "Telemetry",
+                httpTypes, hummingbird, logging, nioCore, nioEmbedded, nioHTTP1, nioSSL,
+                swiftCrypto,
+            ]),
         tests(of: "LinuxNetworking", ["PacketFormats", "PacketMemory", "CLinux", system]),
         tests(
             of: "TunnelEngine",
             [
-                "Cryptography", "EgressScheduling", "PacketFormats", "WireGuardProtocol",
-                "LinuxNetworking", "PacketMemory", "Telemetry", "CAllocationCounter",
+                "AccessControl", "Cryptography", "EgressScheduling", "InferenceTraffic",
+                "PacketFormats", "WireGuardProtocol",
+                "WireGuardConfiguration", "LinuxNetworking", "PacketMemory", "Telemetry",
+                "CAllocationCounter", logging, system,
+            ]),
+        tests(
+            of: "NodeAgent",
+            [
+                "AccessControl", "ControlModel", "Cryptography", "LinuxNetworking", "PacketFormats",
+                "PacketMemory", "WireGuardConfiguration", system,
+            ]),
+        tests(
+            of: "Gateway",
+            [
+                "Cryptography", "EgressScheduling", "LinuxNetworking", "NodeAgent", "PacketFormats",
+                "TunnelEngine", "WireGuardConfiguration",
             ]),
         .testTarget(name: "StructureTests"),
+        .testTarget(
+            name: "LoadGenerationTests", dependencies: ["LoadGeneration", nioCore],
+            path: "Examples/LoadGenerator/Tests/LoadGenerationTests"),
     ]
 )
+
+// What packets go through is tested optimised, too; nothing else has to be built for that.
+if Context.environment["BRANCHLINE_PACKET_PATH_ONLY"] != nil {
+    let modules = [
+        "PacketMemory", "Cryptography", "PacketFormats", "WireGuardProtocol",
+        "WireGuardConfiguration", "EgressScheduling", "InferenceTraffic", "AccessControl",
+        "Telemetry", "LinuxNetworking", "TunnelEngine",
+    ]
+    let others = [
+        "CLinux", "CBlake2s", "CMultiBuffer", "CNetlink", "CSodium", "TestSupport",
+        "CTestSupport", "CAllocationCounter",
+    ]
+    let kept = Set(modules + modules.map { "\($0)Tests" } + others)
+    package.targets.removeAll { !kept.contains($0.name) }
+}

@@ -2,33 +2,41 @@
 # Installs what the tests need, builds, runs all of them and prints one summary.
 #
 #   Tests/run.sh                     everything
-#   Tests/run.sh --only unit         one part: unit, fuzz, command-line, system or examples
+#   Tests/run.sh --only unit         one part: unit, fuzz, command-line, coordinator, system or
+#                                    examples
 #   Tests/run.sh --only system -k X  what follows goes to pytest
 #
-# Needs Debian or Ubuntu with a Swift toolchain; asks sudo where it is not root. The daemon under
-# test is .build/release/branchlined or the one named by BRANCHLINED.
+# Needs Debian or Ubuntu with a Swift toolchain; asks sudo where it is not root. The programs under
+# test are those in .build/release, or named by BRANCHLINED, BRANCHLINE, COORDINATOR and WAN_RELAY.
+# Storage is tested on SQLite and on a PostgreSQL server that this script starts on a Unix socket of
+# its own, or that BRANCHLINE_TEST_POSTGRESQL names (a libpq connection text; databases are made
+# there).
 set -uo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 readonly PACKAGES=(
-    libsodium-dev libmnl-dev wireguard-go wireguard-tools iperf3 nftables iproute2
-    iputils-ping tcpdump jq python3 python3-pytest pkg-config gcc libc6-dev util-linux procps)
-only="" pytest_arguments=() results=() failures=0
+    libsodium-dev libmnl-dev libsqlite3-dev libpq-dev libqrencode-dev libssl-dev wireguard-go
+    wireguard-tools iperf3 nftables iproute2 iputils-ping tcpdump jq openssl postgresql
+    curl openssh-client openssh-server
+    python3 python3-cryptography python3-pytest python3-requests python3-venv pkg-config gcc
+    libc6-dev util-linux procps)
+readonly PARTS="unit, fuzz, command-line, coordinator, system or examples"
+only="" pytest_arguments=() results=() failures=0 database_folder=""
 
 usage() {
-    sed -n '2,9s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+    sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
 }
 
 while [ $# -gt 0 ]; do
     case "$1" in
-    --only) only="${2:?--only needs unit, fuzz, command-line, system or examples}"; shift 2 ;;
+    --only) only="${2:?--only needs $PARTS}"; shift 2 ;;
     -h | --help) usage; exit 0 ;;
     *) pytest_arguments+=("$1"); shift ;;
     esac
 done
 case "$only" in
-"" | unit | fuzz | command-line | system | examples) ;;
-*) echo "unknown part: $only (unit, fuzz, command-line, system, examples)" >&2; exit 2 ;;
+"" | unit | fuzz | command-line | coordinator | system | examples) ;;
+*) echo "unknown part: $only ($PARTS)" >&2; exit 2 ;;
 esac
 
 as_root() {
@@ -54,7 +62,7 @@ part() {
     local name="$1" began status
     shift
     case "$name" in
-    install | build | "${only:-$name}" | "${only:-$name}-optimised") ;;
+    install | build | database | "${only:-$name}" | "${only:-$name}-optimised") ;;
     *) return 0 ;;
     esac
     began=$(date +%s)
@@ -98,13 +106,19 @@ pytest_in() {
     # Network namespaces need root; sudo keeps the few variables that the tests read.
     as_root env PATH="$PATH" BRANCHLINED="${BRANCHLINED:-$PWD/.build/release/branchlined}" \
         BRANCHLINE="${BRANCHLINE:-$PWD/.build/release/branchline}" \
+        COORDINATOR="${COORDINATOR:-$PWD/.build/release/branchline-coordinator}" \
+        WAN_RELAY="${WAN_RELAY:-$PWD/.build/release/wan-relay}" \
+        BRANCHLINE_TEST_POSTGRESQL="$BRANCHLINE_TEST_POSTGRESQL" \
         ${WIREGUARD_GO:+WIREGUARD_GO="$WIREGUARD_GO"} PYTHONDONTWRITEBYTECODE=1 \
         "$python" -m pytest -p no:cacheprovider "$folder" \
         ${pytest_arguments[@]+"${pytest_arguments[@]}"}
 }
 
 build_release() {
-    swift build -c release --product branchlined && swift build -c release --product branchline
+    local product
+    for product in branchlined branchline branchline-coordinator wan-relay; do
+        swift build -c release --product "$product" || return
+    done
 }
 
 # Builds the unit tests as the user and runs them as root, who alone may make namespaces and TUN
@@ -112,14 +126,22 @@ build_release() {
 test_units() {
     local folder
     swift build --build-tests "$@" && folder=$(swift build --show-bin-path "$@") &&
-        as_root env PATH="$PATH" "$folder/branchlinePackageTests.xctest" \
-            --testing-library swift-testing
+        as_root env PATH="$PATH" BRANCHLINE_TEST_POSTGRESQL="$BRANCHLINE_TEST_POSTGRESQL" \
+            "$folder/branchlinePackageTests.xctest" --testing-library swift-testing
 }
 
-# The optimiser gets its own run: it is what packets go through, and it has its own faults. The
-# folder is apart from the programs', which are built without test access.
+# The optimiser gets its own run, over the modules that packets go through: it has its own faults.
+# The folder is apart from the programs', which are built without test access.
 test_optimised() {
-    test_units -c release -Xswiftc -enable-testing --scratch-path .build/optimised
+    BRANCHLINE_PACKET_PATH_ONLY=1 \
+        test_units -c release -Xswiftc -enable-testing --scratch-path .build/optimised
+}
+
+# A server of these tests' own, gone when they end.
+start_database() {
+    database_folder=$(mktemp -d)
+    trap 'Tests/postgresql.sh stop "$database_folder/server"; rm -rf -- "$database_folder"' EXIT
+    BRANCHLINE_TEST_POSTGRESQL=$(Tests/postgresql.sh start "$database_folder/server")
 }
 
 # The benchmark's own arithmetic and parsing, on made-up figures.
@@ -127,23 +149,30 @@ test_benchmarks() {
     python3 Tests/Benchmarks/selftest.py
 }
 
-# The README's first command, and the server that it talks to.
+# The README's first command, the server that it talks to, and a gateway's tenants.
 test_examples() {
-    swift test --package-path Examples/InferenceServer && Examples/quickstart/run.sh
+    swift test --package-path Examples/InferenceServer && Examples/quickstart/run.sh &&
+        Examples/gateway/run.sh --skip-build
 }
 
+# Whether a part that is given here will run.
 needs() {
     [ -z "$only" ] || [ "$only" = "$1" ]
 }
 
 part install install_packages || summary
-if { needs system || needs command-line; } && [ -z "${BRANCHLINED:-}" ]; then
+if { needs system || needs command-line || needs coordinator; } && [ -z "${BRANCHLINED:-}" ]; then
     part build build_release || summary
 fi
+if { needs unit || needs coordinator; } && [ -z "${BRANCHLINE_TEST_POSTGRESQL:-}" ]; then
+    part database start_database || summary
+fi
+export BRANCHLINE_TEST_POSTGRESQL=${BRANCHLINE_TEST_POSTGRESQL:-}
 part unit test_units
 part unit-optimised test_optimised
 part fuzz Tests/Fuzzing/replay.sh
 part command-line pytest_in Tests/CommandLineTests
+part coordinator pytest_in Tests/Coordinator
 part system pytest_in Tests/System
 part benchmarks test_benchmarks
 part examples test_examples

@@ -3,10 +3,14 @@
 #
 #   1. install what is missing, build                              (--skip-build leaves this out)
 #   2. two network namespaces, branch and HQ, joined by a shaped link
-#   3. a guard on both ends that lets nothing but the tunnel's UDP port pass over the link
-#   4. keys, two configuration files, `branchline up` on both ends
-#   5. an inference server at HQ that listens on its tunnel address only
-#   6. a few streamed completions, then figures and proofs
+#   3. a guard on both ends that lets nothing but the tunnel's UDP port and the coordinator's TCP
+#      port pass over the link
+#   4. the security admin: coordinator, organisation, tenant, one token for each side
+#   5. `branchline join TOKEN` at HQ and in the branch
+#   6. an inference server at HQ that listens on its tunnel address only
+#   7. a few streamed completions
+#   8. the admin revokes the branch in the middle of a stream, which is cut
+#   9. figures and proofs
 #
 # Steps run one after the other; everything they make is removed on every exit.
 set -euo pipefail
@@ -15,10 +19,14 @@ readonly link_rate=50mbit
 readonly tunnel_port=51820
 readonly server_port=8000
 readonly hq_link=192.0.2.1 branch_link=192.0.2.2
-readonly hq_tunnel=10.86.0.1 branch_tunnel=10.86.0.2
+readonly coordinator_port=8443
+readonly tenant=acme pool=10.64.0.0/24
+# From the coordinator's answer to the last token.
+readonly cut_seconds_max=1
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd -- "$here/../.." && pwd)
+source "$here/../setup.sh"
 readonly here root
 readonly server_package=$root/Examples/InferenceServer
 readonly programs=$root/.build/release
@@ -31,9 +39,10 @@ usage() {
     cat <<EOF
 Usage: $0 [--requests N] [--skip-build] [--help]
 
-Streams chat completions from an inference server at HQ to a branch, through Branchline, in
-network namespaces of this machine. Ends with 0 only if every byte came through the tunnel and
-arrived intact.
+Sets up a coordinator, lets an HQ gateway and a branch join with a token each, streams chat
+completions from an inference server at HQ to the branch, and revokes the branch in the middle of
+one, all in network namespaces of this machine. Ends with 0 only if every byte came through the
+tunnel and arrived intact, and the revoked branch was cut off within a second.
 
   --requests N   completions to stream, 1 to 1000 (default 4)
   --skip-build   neither install packages nor build
@@ -41,13 +50,6 @@ arrived intact.
 
 Example: $0 --requests 8
 EOF
-}
-
-step() { printf '==> %s\n' "$*"; }
-warn() { printf 'warning: %s\n' "$*" >&2; }
-fail() {
-    printf 'error: %s\n' "$*" >&2
-    exit 1
 }
 
 parse_arguments() {
@@ -77,46 +79,6 @@ parse_arguments() {
 
 # --- 1. install and build -----------------------------------------------------------------------
 
-as_root() {
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    elif command -v sudo >/dev/null; then
-        sudo -- "$@"
-    else
-        fail "this needs root: run it as root or install sudo"
-    fi
-}
-
-# Prints the Debian packages that are missing, one a line.
-missing_packages() {
-    local pair library libraries=(libsodium-dev libmnl-dev)
-    [ "$(uname -m)" != x86_64 ] || libraries+=(libipsec-mb-dev)
-    for library in "${libraries[@]}"; do
-        [[ $(dpkg-query -W -f '${Status}' "$library" 2>/dev/null) == *' installed' ]] ||
-            echo "$library"
-    done
-    for pair in ip:iproute2 nft:nftables wg:wireguard-tools python3:python3 git:git; do
-        command -v "${pair%%:*}" >/dev/null || echo "${pair#*:}"
-    done
-    python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv
-}
-
-install_packages() {
-    local packages
-    if ! command -v apt-get >/dev/null; then
-        warn "no apt-get here; the build needs libsodium, libmnl and, on x86-64, libipsec-mb," \
-            "the run needs ip, tc, nft, wg and python3"
-        return
-    fi
-    mapfile -t packages < <(missing_packages)
-    [ ${#packages[@]} -gt 0 ] || return 0
-    step "installing ${packages[*]}"
-    local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 -qq)
-    as_root "${apt[@]}" update >/dev/null || warn "the package lists could not be updated"
-    as_root "${apt[@]}" install -y --no-install-recommends "${packages[@]}" >/dev/null ||
-        fail "apt-get could not install ${packages[*]}; install them by hand and run this again"
-}
-
 install_openai_client() {
     ! "$python_home/bin/python" -c 'import openai' 2>/dev/null || return 0
     step "installing the openai client for Python"
@@ -132,7 +94,7 @@ build() {
         fail "no Swift toolchain: install Swift 6.3 or later from https://swift.org/install"
     step "building Branchline (release)"
     local product
-    for product in branchlined branchline; do
+    for product in branchlined branchline branchline-coordinator; do
         swift build -c release --package-path "$root" --product "$product" ||
             fail "Branchline did not build; the compiler's words are above"
     done
@@ -146,7 +108,9 @@ prepare() {
     # Two runs at once take turns here.
     exec 9>"$server_package/.build/quickstart.lock"
     flock 9
-    install_packages
+    # Not a program: the module that makes virtual environments.
+    install_packages ip:iproute2 nft:nftables wg:wireguard-tools jq:jq python3:python3 git:git \
+        $(python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv)
     install_openai_client
     build
     exec 9>&-
@@ -159,11 +123,12 @@ in_branch() { ip netns exec "$branch" "$@"; }
 
 check_machine() {
     local program
-    for program in ip tc nft wg ss python3; do
+    for program in ip tc nft wg ss jq python3; do
         command -v "$program" >/dev/null ||
             fail "'$program' is missing; run this once without --skip-build"
     done
-    for program in "$programs/branchline" "$programs/branchlined" "$server"; do
+    for program in "$programs/branchline" "$programs/branchlined" \
+        "$programs/branchline-coordinator" "$server"; do
         [ -x "$program" ] || fail "$program is not built; run this once without --skip-build"
     done
     [ -c /dev/net/tun ] ||
@@ -171,13 +136,9 @@ check_machine() {
 }
 
 cleanup() {
-    local status=$? file pid namespace
+    local status=$? pid namespace
     trap - EXIT
     trap '' INT TERM HUP
-    for file in "${up_files[@]}"; do
-        namespace=$([ "$file" = "$hq_file" ] && echo "$hq" || echo "$branch")
-        ip netns exec "$namespace" "$programs/branchline" down "$file" >/dev/null 2>&1 || true
-    done
     for namespace in "${namespaces[@]}"; do
         # Only processes of this run live in its namespaces.
         for pid in $(ip netns pids "$namespace" 2>/dev/null); do
@@ -231,8 +192,8 @@ make_link() {
 
 # --- 3. guard -----------------------------------------------------------------------------------
 
-# Lets only the tunnel's UDP over the link and counts it; counts and drops anything else.
-# The port is the destination of what arrives at HQ and the source of what leaves it.
+# Lets only the tunnel's UDP and the coordinator's TCP over the link and counts them; counts and
+# drops anything else. The ports are destinations of what arrives at HQ and sources of what leaves.
 guard() {
     local namespace=$1 arriving=$2 leaving=$3
     ip netns exec "$namespace" nft -f - <<EOF || fail "the guard cannot be set: nft needs nf_tables"
@@ -241,6 +202,7 @@ table inet quickstart {
     counter responses { }
     counter tunnel_arriving { }
     counter tunnel_leaving { }
+    counter coordinator { }
     counter others { }
     chain handshakes {
         udp length 156 @th,64,8 1 counter name initiations
@@ -250,12 +212,14 @@ table inet quickstart {
         type filter hook input priority filter
         iifname "uplink" udp $arriving $tunnel_port jump handshakes
         iifname "uplink" udp $arriving $tunnel_port counter name tunnel_arriving accept
+        iifname "uplink" tcp $arriving $coordinator_port counter name coordinator accept
         iifname "uplink" counter name others drop
     }
     chain leaving {
         type filter hook output priority filter
         oifname "uplink" udp $leaving $tunnel_port jump handshakes
         oifname "uplink" udp $leaving $tunnel_port counter name tunnel_leaving accept
+        oifname "uplink" tcp $leaving $coordinator_port counter name coordinator accept
         oifname "uplink" counter name others drop
     }
 }
@@ -267,51 +231,72 @@ guard_count() {
     ip netns exec "$1" nft list counter inet quickstart "$2" | sed -n "s/.*$3 \([0-9]*\).*/\1/p"
 }
 
-# --- 4. tunnel ----------------------------------------------------------------------------------
+# --- 4. coordinator and admin -------------------------------------------------------------------
 
-# Runs a subcommand of branchline that makes a key.
-key() { "$programs/branchline" "$1" || fail "'branchline $1' failed"; }
-
-write_configurations() {
-    step "making keys and configuration files"
-    local hq_key branch_key shared_key hq_public branch_public
-    hq_key=$(key genkey)
-    branch_key=$(key genkey)
-    shared_key=$(key genpsk)
-    hq_public=$(key pubkey <<<"$hq_key")
-    branch_public=$(key pubkey <<<"$branch_key")
-    cat >"$hq_file" <<EOF
-[Interface]
-PrivateKey = $hq_key
-ListenPort = $tunnel_port
-Address = $hq_tunnel/32
-
-[Peer]
-PublicKey = $branch_public
-PresharedKey = $shared_key
-AllowedIPs = $branch_tunnel/32
-EOF
-    cat >"$branch_file" <<EOF
-[Interface]
-PrivateKey = $branch_key
-Address = $branch_tunnel/32
-
-[Peer]
-PublicKey = $hq_public
-PresharedKey = $shared_key
-AllowedIPs = $hq_tunnel/32
-Endpoint = $hq_link:$tunnel_port
-EOF
+# The admin sits at HQ; the keys that sign everything lie in this run's own folder.
+admin() {
+    in_hq env BRANCHLINE_CONFIG="$work/admin" "$programs/branchline" "$@" ||
+        fail "'branchline $1 $2' failed; its words are above"
 }
 
-bring_up() {
-    local name=$1 namespace=$2 file=$3
-    step "branchline up at $name"
-    up_files+=("$file")
-    ip netns exec "$namespace" "$programs/branchline" up "$file" >"$work/up.log" 2>&1 || {
-        cat -- "$work/up.log" >&2
-        fail "the tunnel at $name did not come up; its words are above"
-    }
+start_coordinator() {
+    step "branchline-coordinator serve, at HQ"
+    in_hq "$programs/branchline-coordinator" serve --state "$work/coordinator" \
+        --listen "$hq_link:$coordinator_port" --public-url "$coordinator" \
+        >"$work/coordinator.log" 2>&1 &
+    local process=$! _
+    for _ in {1..100}; do
+        ! in_hq ss -Htln "sport = $coordinator_port" | grep -q . || return 0
+        kill -0 "$process" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat -- "$work/coordinator.log" >&2
+    fail "the coordinator did not start; its words are above"
+}
+
+# The coordinator's key, which every token carries: nobody in between can stand in for it.
+server_pin() { sed -n 's/^Coordinator at .*, pin //p' "$work/coordinator.log"; }
+
+found_organisation() {
+    step "branchline admin init $coordinator"
+    admin admin init "$coordinator" --setup-code "$(cat "$work/coordinator/setup-code")" \
+        --pin "$(server_pin)" --no-passphrase
+    step "branchline tenant add $tenant --pool $pool"
+    admin tenant add "$tenant" --pool "$pool"
+}
+
+# Prints one string to hand over.
+token() { admin token create --tenant "$tenant" --role "$1" --expires 1h 2>/dev/null; }
+
+# --- 5. join ------------------------------------------------------------------------------------
+
+# A machine of its own would keep this in /var/lib/branchline.
+node() {
+    local namespace=$1
+    shift
+    ip netns exec "$namespace" env BRANCHLINE_STATE="$work/nodes" "$programs/branchline" "$@"
+}
+
+join() {
+    local name=$1 namespace=$2 device=$3 role=$4
+    shift 4
+    local token
+    token=$(token "$role")
+    step "branchline join TOKEN, at $name (a token of ${#token} characters)"
+    node "$namespace" join - --interface "$device" --name "$role" "$@" <<<"$token" ||
+        fail "$name could not join; its words are above"
+}
+
+# The tunnel address of a node, as the coordinator gave it out.
+address_of() {
+    admin node list --tenant "$tenant" --json |
+        jq -er --arg role "$1" '.[] | select(.role == $role) | .addresses[0]' |
+        cut -d/ -f1
+}
+
+node_key() {
+    admin node list --tenant "$tenant" --json |
+        jq -er --arg role "$1" '.[] | select(.role == $role) | .node'
 }
 
 # Prints a statistic of the branch's tunnel device, such as rx_bytes.
@@ -319,7 +304,7 @@ device_bytes() {
     in_branch cat "/sys/class/net/$branch_device/statistics/$1"
 }
 
-# --- 5. server ----------------------------------------------------------------------------------
+# --- 6. server ----------------------------------------------------------------------------------
 
 start_server() {
     step "starting the inference server at HQ, on $hq_tunnel only"
@@ -335,12 +320,12 @@ start_server() {
         fail "the inference server did not start; its words are above"
     fi
     local listening
-    listening=$(in_hq ss -Htln | awk '{print $4}')
+    listening=$(in_hq ss -Htln "sport != $coordinator_port" | awk '{print $4}')
     [ "$listening" = "$hq_tunnel:$server_port" ] ||
-        fail "HQ listens on more than $hq_tunnel:$server_port:" "$listening"
+        fail "HQ listens on more than the coordinator and $hq_tunnel:$server_port:" "$listening"
 }
 
-# --- 6. completions and report ------------------------------------------------------------------
+# --- 7. completions -----------------------------------------------------------------------------
 
 stream_completions() {
     local python=$python_home/bin/python
@@ -353,6 +338,28 @@ stream_completions() {
     wait "$!" || fail "the completions did not all arrive intact"
     echo
 }
+
+# --- 8. revocation ------------------------------------------------------------------------------
+
+revoke_in_mid_stream() {
+    local key stream _
+    key=$(node_key branch)
+    in_branch python3 "$here/until_cut.py" "http://$hq_tunnel:$server_port/v1" \
+        --started "$work/streaming" --figures "$work/cut" &
+    stream=$!
+    for _ in {1..100}; do
+        [ ! -e "$work/streaming" ] || break
+        sleep 0.1
+    done
+    step "branchline node revoke, while an answer streams"
+    admin node revoke "$key" --tenant "$tenant" --yes
+    revoked_at=$(date +%s.%N)
+    wait "$stream" || fail "the revoked branch's stream was not cut"
+    cut_ms=$(awk -v last="$(sed -n 's/^last_token_at=//p' "$work/cut")" -v revoked="$revoked_at" \
+        'BEGIN { printf "%d", (last - revoked) * 1000 }')
+}
+
+# --- 9. figures and proofs ----------------------------------------------------------------------
 
 figure() { sed -n "s/^$1=//p" "$work/figures"; }
 row() { printf '  %-34s %s\n' "$1" "$2"; }
@@ -374,10 +381,14 @@ report() {
     row "tunnel's UDP port on the link" "$link_sent / $link_received"
     row "anything else on the link" "$others packets"
     row "handshakes" "$initiations initiations, $responses responses"
-    step "wg show, at the branch"
-    in_branch wg show "$branch_device"
+    step "what the revocation did"
+    row "tokens before it" "$(sed -n 's/^tokens=//p' "$work/cut")"
+    row "last token after the command" "$cut_ms ms"
+    row "peers left at HQ" "$peers_left"
     step "branchline status, at the branch"
-    in_branch "$programs/branchline" status "$branch_device"
+    node "$branch" status "$branch_device"
+    step "branchline audit"
+    admin audit
 }
 
 prove() {
@@ -389,6 +400,9 @@ prove() {
     [ "$link_sent" -ge "$(figure sent_bytes)" ] || fail "the link carried less than was asked"
     [ "$link_received" -ge "$(figure received_bytes)" ] ||
         fail "the link carried less than was answered"
+    [ "$cut_ms" -le $((cut_seconds_max * 1000)) ] ||
+        fail "the revoked branch still got tokens $cut_ms ms later"
+    [ "$peers_left" -eq 0 ] || fail "HQ still has the revoked branch as a peer"
 }
 
 run_lab() {
@@ -396,10 +410,10 @@ run_lab() {
     hq=quickstart-$$-hq branch=quickstart-$$-branch
     # Control sockets are found by device name across namespaces, so these are unique too.
     hq_device=qh$$ branch_device=qb$$
-    namespaces=() up_files=()
+    namespaces=()
     umask 077
     work=$(mktemp -d)
-    hq_file=$work/$hq_device.conf branch_file=$work/$branch_device.conf
+    coordinator=https://$hq_link:$coordinator_port
     trap cleanup EXIT
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
@@ -407,9 +421,14 @@ run_lab() {
     make_link
     guard "$hq" dport sport
     guard "$branch" sport dport
-    write_configurations
-    bring_up HQ "$hq" "$hq_file"
-    bring_up "the branch" "$branch" "$branch_file"
+    start_coordinator
+    found_organisation
+    join HQ "$hq" "$hq_device" gateway --listen-port "$tunnel_port" \
+        --endpoint "$hq_link:$tunnel_port"
+    join "the branch" "$branch" "$branch_device" branch
+    hq_tunnel=$(address_of gateway)
+    step "branchline node list"
+    admin node list --tenant "$tenant"
     start_server
     local sent_before received_before
     sent_before=$(device_bytes tx_bytes) received_before=$(device_bytes rx_bytes)
@@ -419,9 +438,11 @@ run_lab() {
     link_sent=$(guard_count "$branch" tunnel_leaving bytes)
     link_received=$(guard_count "$branch" tunnel_arriving bytes)
     others=$(($(guard_count "$hq" others packets) + $(guard_count "$branch" others packets)))
+    revoke_in_mid_stream
+    peers_left=$(in_hq wg show "$hq_device" peers | wc -l)
     report
     prove
-    step "every byte came through the tunnel and arrived intact"
+    step "every byte came through the tunnel and arrived intact; the revoked branch was cut off"
 }
 
 parse_arguments "$@"

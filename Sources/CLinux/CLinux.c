@@ -4,8 +4,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/filter.h>
 #include <linux/if_tun.h>
+#include <linux/magic.h>
+#include <linux/nsfs.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -13,9 +16,11 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <syslog.h>
 #include <unistd.h>
 
@@ -201,6 +206,41 @@ int clinux_enter_network_namespace(int descriptor) {
     return result(setns(descriptor, CLONE_NEWNET));
 }
 
+int clinux_enter_new_network_namespace(void) { return result(unshare(CLONE_NEWNET)); }
+
+int clinux_is_network_namespace(int descriptor) {
+    struct statfs system;
+    if (fstatfs(descriptor, &system) < 0) return -errno;
+    if (system.f_type != NSFS_MAGIC) return 0;
+    return ioctl(descriptor, NS_GET_NSTYPE) == CLONE_NEWNET;
+}
+
+int clinux_network_namespace_cookie(uint64_t *cookie) {
+    int made = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (made < 0) return -errno;
+    socklen_t size = sizeof *cookie;
+    // SO_NETNS_COOKIE, which Debian 11's headers lack.
+    int status = result(getsockopt(made, SOL_SOCKET, 71, cookie, &size));
+    close(made);
+    return status;
+}
+
+int clinux_share_mount(const char *path) {
+    int status = result(mount("", path, "none", MS_SHARED | MS_REC, NULL));
+    if (status != -EINVAL) return status;
+    // It is no mount point yet.
+    status = result(mount(path, path, "none", MS_BIND | MS_REC, NULL));
+    if (status != 0) return status;
+    return result(mount("", path, "none", MS_SHARED | MS_REC, NULL));
+}
+
+int clinux_bind_mount(const char *source, const char *target) {
+    return result(mount(source, target, "none", MS_BIND, NULL));
+}
+
+int clinux_unmount(const char *path) {
+    return result(umount2(path, MNT_DETACH | UMOUNT_NOFOLLOW));
+}
 
 // ---- System log ----
 
@@ -216,3 +256,11 @@ void clinux_log(int severity, const char *message) { syslog(severity, "%s", mess
 // ---- Files ----
 
 int clinux_memory_file(void) { return result(memfd_create("branchline", MFD_CLOEXEC)); }
+
+int clinux_raise_descriptor_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    limit.rlim_cur = limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) < 0) return -errno;
+    return limit.rlim_cur > INT_MAX ? INT_MAX : (int)limit.rlim_cur;
+}

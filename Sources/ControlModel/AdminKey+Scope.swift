@@ -9,7 +9,10 @@ extension AdminKey {
         }
     }
 
-    func checkScope(tenant: Name, role: Role, ceiling: ClassCeiling) throws(Refusal) {
+    /// Whether this key may sign anything for a node of this kind.
+    ///
+    /// - Throws: `tenantOutOfScope`, `roleOutOfScope`, `classOutOfScope`.
+    public func checkScope(tenant: Name, role: Role, ceiling: ClassCeiling) throws(Refusal) {
         guard tenants.includes(tenant) else {
             throw Refusal(.tenantOutOfScope, "\(tenant) by \(key)")
         }

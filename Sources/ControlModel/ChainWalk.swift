@@ -57,13 +57,7 @@ struct ChainWalk {
         guard let grant, let admin, let root else {
             throw Refusal(.wrongType, "no grant at the end")
         }
-        if let ageMax = verifier.policy.revocationAgeSecondsMax {
-            let age = verifier.revocations.ageSeconds(for: grant.tenant, at: now)
-            guard let age, age <= ageMax else {
-                throw Refusal(
-                    .revocationListStale, age.map { "\($0) s old, at most \(ageMax)" } ?? "none")
-            }
-        }
+        try verifier.checkAgeOfRevocations(for: grant.tenant, at: now)
         return VerifiedGrant(
             grant: grant, publicKey: rotation?.publicKey ?? grant.publicKey, rotation: rotation,
             root: root, admin: admin, token: token, validUntil: validUntil, signatures: signatures)
@@ -217,21 +211,10 @@ struct ChainWalk {
     private func checkRevocations() throws(Refusal) {
         let revocations = verifier.revocations
         let tenant = grant?.tenant ?? token?.tenant ?? listTenant
-        if let admin, revocations.revocation(of: .admin(admin.key), in: tenant) != nil {
-            throw Refusal(.adminRevoked, "\(admin.key)")
-        }
-        if let token, revocations.revocation(of: .token(token.id), in: tenant) != nil {
-            throw Refusal(.tokenRevoked, "\(token.id)")
-        }
+        if let admin { try revocations.check(admin, in: tenant) }
+        if let token { try revocations.check(token, in: tenant) }
         guard let grant else { return }
-        let serial = revocations.revokedSerial(of: grant.node, in: grant.tenant)
-        guard grant.serial > serial else {
-            throw Refusal(.nodeRevoked, "\(grant.node) up to \(serial)")
-        }
-        let publicKey = rotation?.publicKey ?? grant.publicKey
-        guard revocations.revocation(of: .publicKey(publicKey), in: grant.tenant) == nil else {
-            throw Refusal(.keyRevoked, "\(publicKey)")
-        }
+        try revocations.check(grant, publicKey: rotation?.publicKey ?? grant.publicKey)
     }
 
     private var listTenant: Name? {

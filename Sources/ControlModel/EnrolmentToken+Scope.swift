@@ -31,10 +31,3 @@ extension EnrolmentToken {
         guard grant.groups == groups else { throw Refusal(.groupOutOfScope, "token \(id)") }
     }
 }
-
-extension IPPrefix {
-    /// Whether all of `other` lies in this network.
-    func holds(_ other: IPPrefix) -> Bool {
-        length <= other.length && contains(other.address)
-    }
-}

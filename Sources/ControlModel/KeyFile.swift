@@ -96,6 +96,13 @@ public enum KeyFile {
         try protection(of: file) == .passphrase
     }
 
+    /// The public key that the file names, which only opening it proves.
+    public static func publicKey(_ file: ByteRegion) throws(KeyFileFault) -> VerifyingKey {
+        _ = try protection(of: file)
+        return VerifyingKey(
+            copying: file.region(at: publicKeyOffset, count: VerifyingKey.count))
+    }
+
     /// - Parameter passphrase: `nil` for an unprotected file.
     public static func open(
         _ file: ByteRegion, kind: Kind, passphrase: ByteRegion?

@@ -1,4 +1,4 @@
-import Cryptography
+public import Cryptography
 
 /// The newest revocation list of every realm that a verifier has seen.
 public struct Revocations: Hashable, Sendable {
@@ -75,9 +75,32 @@ public struct Revocations: Hashable, Sendable {
         return nil
     }
 
-    /// The grants of a node are revoked up to the highest serial of either realm.
-    func revokedSerial(of node: VerifyingKey, in tenant: Name) -> Int64 {
+    /// The grants of a node are revoked up to the highest serial of either realm; 0 for none.
+    public func revokedSerial(of node: VerifyingKey, in tenant: Name) -> Int64 {
         realms(of: tenant).compactMap { held[$0]?.list.entries[.node(node)]?.serial }.max() ?? 0
+    }
+
+    func check(_ admin: AdminKey, in tenant: Name?) throws(Refusal) {
+        guard revocation(of: .admin(admin.key), in: tenant) == nil else {
+            throw Refusal(.adminRevoked, "\(admin.key)")
+        }
+    }
+
+    func check(_ token: EnrolmentToken, in tenant: Name?) throws(Refusal) {
+        guard revocation(of: .token(token.id), in: tenant) == nil else {
+            throw Refusal(.tokenRevoked, "\(token.id)")
+        }
+    }
+
+    /// - Parameter publicKey: The WireGuard key in use under the grant.
+    func check(_ grant: Grant, publicKey: PublicKey) throws(Refusal) {
+        let serial = revokedSerial(of: grant.node, in: grant.tenant)
+        guard grant.serial > serial else {
+            throw Refusal(.nodeRevoked, "\(grant.node) up to \(serial)")
+        }
+        guard revocation(of: .publicKey(publicKey), in: grant.tenant) == nil else {
+            throw Refusal(.keyRevoked, "\(publicKey)")
+        }
     }
 
     private func checkGrowth(

@@ -19,6 +19,11 @@ public struct StatementChain: Hashable, Sendable {
     /// The links with `~` between them.
     public var text: String { links.joined(separator: String(Self.separator)) }
 
+    /// The last link of a chain's text; `nil` where there is none.
+    public static func lastLink(of text: String) -> String? {
+        text.split(separator: separator).last.map(String.init)
+    }
+
     public func appending(_ link: String) -> StatementChain { StatementChain(links + [link]) }
 
     /// Not in any link's alphabet, and fit for URLs and shells.

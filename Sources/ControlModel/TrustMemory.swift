@@ -16,6 +16,8 @@ public struct TrustMemory: Hashable, Sendable {
         var turn: Int64
         var role: Role
         var signatures: [Signature]
+        /// The grant's key and the one in use.
+        var publicKeys: Set<PublicKey>
         var until: Int64
     }
 
@@ -110,15 +112,24 @@ public struct TrustMemory: Hashable, Sendable {
                 node: grant.node, publicKey: grant.publicKey, until: token.lastGrantUntil)
         }
         // An older grant may last longer than this one, and must not come back after it.
-        let old = nodes[grant.node]?[grant.tenant]?.until ?? 0
+        let old = nodes[grant.node]?[grant.tenant]
         nodes[grant.node, default: [:]][grant.tenant] = Seen(
             serial: grant.serial, turn: verified.rotation?.turn ?? 0, role: grant.role,
-            signatures: verified.signatures,
-            until: max(old, grant.validity.from + TrustLimits.grantSecondsMax))
+            signatures: verified.signatures, publicKeys: verified.publicKeys,
+            until: max(old?.until ?? 0, grant.validity.from + TrustLimits.grantSecondsMax))
+        forgetKeys(old?.publicKeys ?? [], of: grant.node)
         for key in verified.publicKeys {
             let until = max(grant.validity.until, owners[key]?.until ?? 0)
             owners[key] = Owner(node: grant.node, until: until)
         }
+    }
+}
+
+extension TrustMemory {
+    /// Keys that a node has rotated away from; otherwise one node could fill the memory.
+    private mutating func forgetKeys(_ keys: Set<PublicKey>, of node: VerifyingKey) {
+        let used = (nodes[node] ?? [:]).values.reduce(into: Set()) { $0.formUnion($1.publicKeys) }
+        for key in keys.subtracting(used) where owners[key]?.node == node { owners[key] = nil }
     }
 }
 

@@ -73,9 +73,11 @@ public struct Verifier: Hashable, Sendable {
     /// Takes in a newer revocation list.
     ///
     /// - Parameter chain: Admin key and list, or the list alone where the root signed it.
+    /// - Returns: The list.
+    @discardableResult
     public mutating func acceptRevocations(
         _ chain: StatementChain, at now: Int64
-    ) throws(Refusal) {
+    ) throws(Refusal) -> RevocationList {
         let walk = try ChainWalk(chain, verifier: self, now: now, isTokenUsedNow: false)
         guard let (list, signature) = walk.list, let text = chain.links.last else {
             throw Refusal(.wrongType, "no revocation list at the end")
@@ -83,6 +85,7 @@ public struct Verifier: Hashable, Sendable {
         try revocations.accept(
             list, signature: signature, text: text, isByRoot: walk.admin == nil, at: now,
             skewSeconds: policy.skewSeconds)
+        return list
     }
 
     /// Follows the root to its next key.

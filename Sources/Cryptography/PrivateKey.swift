@@ -1,5 +1,5 @@
 import CSodium
-import PacketMemory
+public import PacketMemory
 
 /// An X25519 private key, clamped, with its public key.
 ///
@@ -84,6 +84,13 @@ public final class PrivateKey: Sendable {
 
     /// Compares in constant time.
     public func isEqual(to other: PrivateKey) -> Bool { secret.isEqual(to: other.secret) }
+
+    /// Lends the bytes of the key, as a handover to another process needs them.
+    public func unsafeWithBytes<Result>(
+        _ body: (ByteRegion) throws -> Result
+    ) rethrows -> Result {
+        try secret.withBytes(body)
+    }
 
     /// Reveals the key in base64, as configuration files and `genkey` must; the caller wipes it.
     public func unsafeAppendBase64(to text: inout [UInt8]) {

@@ -14,4 +14,7 @@ public enum SecureRandom {
         Sodium.prepare()
         return randombytes_random()
     }
+
+    /// A number uniform over all 64 bits.
+    public static func uint64() -> UInt64 { UInt64(uint32()) << 32 | UInt64(uint32()) }
 }

@@ -7,7 +7,8 @@ public import SystemPackage
 /// Foundation's `Process` waits until every descendant has closed a descriptor of its own, which a
 /// daemon started this way never does; waitpid waits for the child alone.
 public struct ChildProcess: Sendable {
-    private let identifier: pid_t
+    /// Its number, until it was waited for.
+    public let identifier: Int32
 
     /// Starts a program with this process's environment and open descriptors. posix_spawn
     ///

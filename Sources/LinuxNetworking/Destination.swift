@@ -25,6 +25,9 @@ public struct Destination: Hashable, Sendable {
 
     public var endpoint: Endpoint { name.endpoint }
 
+    /// Whether datagrams travel over IPv4.
+    public var isIPv4: Bool { name.isIPv4 }
+
     /// Address that datagrams leave from, `nil` when the routing table chooses.
     public var source: LocalAddress? { local.isUnspecified ? nil : local }
 

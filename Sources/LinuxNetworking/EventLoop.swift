@@ -42,6 +42,9 @@ public final class EventLoop: @unchecked Sendable {
         unsafe storage.deallocate()
     }
 
+    /// Readable while one of the descriptors is ready: a loop can wait on other loops.
+    public var fileDescriptor: Int32 { descriptor.rawValue }
+
     /// - Parameter token: Comes back with every event of this descriptor. epoll_ctl
     public func add(_ fileDescriptor: Int32, token: UInt64, events: Events) throws(Errno) {
         try control(EPOLL_CTL_ADD, fileDescriptor, token, events)

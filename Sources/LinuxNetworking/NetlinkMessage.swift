@@ -57,10 +57,23 @@ struct NetlinkAttributes {
     /// - Parameter offset: Size of the family's fixed header, in bytes.
     init(_ message: UnsafePointer<nlmsghdr>, offset: Int) {
         let end = unsafe UnsafeRawPointer(message) + Int(message.pointee.nlmsg_len)
-        var next = unsafe UnsafeRawPointer(message)
+        let start = unsafe UnsafeRawPointer(message)
             + NetlinkHeader.messageByteCount + Self.aligned(offset)
+        unsafe read(start, end)
+    }
+
+    /// The attributes inside of an attribute.
+    init(nested bytes: [UInt8]) {
+        unsafe bytes.withUnsafeBytes { bytes in
+            guard let start = bytes.baseAddress else { return }
+            unsafe read(start, start + bytes.count)
+        }
+    }
+
+    private mutating func read(_ start: UnsafeRawPointer, _ end: UnsafeRawPointer) {
+        var next = unsafe start
         while unsafe end - next >= MemoryLayout<nlattr>.size {
-            let attribute = unsafe next.load(as: nlattr.self)
+            let attribute = unsafe next.loadUnaligned(as: nlattr.self)
             let count = Int(attribute.nla_len)
             if unsafe count < MemoryLayout<nlattr>.size || count > end - next { return }
             let bytes = unsafe UnsafeRawBufferPointer(
@@ -79,6 +92,10 @@ struct NetlinkAttributes {
     func string(_ type: Int) -> String? {
         guard let bytes = values[UInt16(type)] else { return nil }
         return String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+    }
+
+    func nested(_ type: Int) -> NetlinkAttributes? {
+        values[UInt16(type)].map { NetlinkAttributes(nested: $0) }
     }
 
     func has(_ type: Int) -> Bool { values[UInt16(type)] != nil }

@@ -42,6 +42,18 @@ extension FileDescriptor {
         }
     }
 
+    /// What one read gives; nothing at the end. read
+    public func readChunk(byteCountMax: Int) throws(Errno) -> [UInt8] {
+        var bytes: [UInt8] = []
+        while true {
+            let count = unsafe bytes.appendRead(upTo: byteCountMax) {
+                unsafe Glibc.read(rawValue, $0.baseAddress, $0.count)
+            }
+            if count >= 0 { return bytes }
+            if errno != EINTR { throw Errno(rawValue: errno) }
+        }
+    }
+
     private static var byteCountPerRead: Int { 65_536 }
 }
 

@@ -12,6 +12,10 @@ public struct LinkState: Hashable, Sendable {
     public var isUp: Bool
     /// Packets that may wait to be sent.
     public var transmitQueueLength: Int
+    /// Index of the interface that it is a port of.
+    public var master: UInt32?
+    /// The routing table of a VRF device.
+    public var vrfTable: UInt32?
 }
 
 extension RoutingNetlink {
@@ -76,6 +80,37 @@ extension RoutingNetlink {
             message, "set interface \(index) to \(changes.joined(separator: ", "))")
     }
 
+    /// Moves an interface to another network namespace, where it is down and without addresses.
+    ///
+    /// Its index may be another there.
+    /// - Parameter name: What it is called there.
+    /// - Throws: EEXIST when the name is taken there. RTM_NEWLINK
+    func moveLink(
+        _ index: UInt32, to namespace: OwnedDescriptor, name: String
+    ) throws(NetlinkError) {
+        let message = NetlinkMessage(type: RTM_NEWLINK, flags: 0)
+        var header = ifinfomsg()
+        header.ifi_index = Int32(bitPattern: index)
+        message.put(header: header)
+        message.put(Int(IFLA_NET_NS_FD), UInt32(bitPattern: namespace.rawValue))
+        message.put(Int(IFLA_IFNAME), name)
+        try socket.acknowledge(message, "move interface \(index) to another namespace as \(name)")
+    }
+
+    /// Makes an interface a port of another (a VRF, a bridge); `nil` takes it out.
+    /// - Throws: EINVAL when the other takes no such ports. RTM_NEWLINK
+    public func setMaster(_ index: UInt32, to master: UInt32?) throws(NetlinkError) {
+        let message = NetlinkMessage(type: RTM_NEWLINK, flags: 0)
+        var header = ifinfomsg()
+        header.ifi_index = Int32(bitPattern: index)
+        message.put(header: header)
+        message.put(Int(IFLA_MASTER), master ?? 0)
+        try socket.acknowledge(
+            message,
+            master.map { "make interface \(index) a port of interface \($0)" }
+                ?? "make interface \(index) a port of no other")
+    }
+
     /// Deletes an interface. RTM_DELLINK
     public func removeLink(_ index: UInt32) throws(NetlinkError) {
         let message = NetlinkMessage(type: RTM_DELLINK, flags: 0)
@@ -104,5 +139,10 @@ extension LinkState {
         mtu = Int(attributes.uint32(Int(IFLA_MTU)) ?? 0)
         isUp = header.ifi_flags & UInt32(IFF_UP) != 0
         transmitQueueLength = Int(attributes.uint32(Int(IFLA_TXQLEN)) ?? 0)
+        master = attributes.uint32(Int(IFLA_MASTER))
+        let information = attributes.nested(Int(IFLA_LINKINFO))
+        if information?.string(Int(IFLA_INFO_KIND)) == "vrf" {
+            vrfTable = information?.nested(Int(IFLA_INFO_DATA))?.uint32(Int(IFLA_VRF_TABLE))
+        }
     }
 }

@@ -1,5 +1,6 @@
 import CNetlink
 import Glibc
+import PacketFormats
 import SystemPackage
 
 extension RoutingNetlink {
@@ -35,7 +36,11 @@ extension RoutingNetlink {
         header.table = rule.table < 256 ? UInt8(rule.table) : UInt8(RT_TABLE_UNSPEC.rawValue)
         header.action = UInt8(FR_ACT_TO_TBL)
         if rule.isInverted { header.flags = UInt32(FIB_RULE_INVERT) }
+        if let source = rule.source { header.src_len = UInt8(clamping: source.length) }
         message.put(header: header)
+        if let source = rule.source { message.put(FRA_SRC, source.address) }
+        if let name = rule.inputInterface { message.put(FRA_IIFNAME, name) }
+        if let name = rule.outputInterface { message.put(FRA_OIFNAME, name) }
         message.put(FRA_TABLE, rule.table)
         if let mark = rule.firewallMark { message.put(FRA_FWMARK, mark) }
         if let length = rule.suppressPrefixLength { message.put(FRA_SUPPRESS_PREFIXLEN, length) }
@@ -55,6 +60,11 @@ extension RoutingNetlink {
             family: family, table: attributes.uint32(FRA_TABLE) ?? UInt32(header.table),
             firewallMark: attributes.uint32(FRA_FWMARK),
             isInverted: Int32(bitPattern: header.flags) & FIB_RULE_INVERT != 0,
+            inputInterface: attributes.string(FRA_IIFNAME),
+            outputInterface: attributes.string(FRA_OIFNAME),
+            source: attributes.address(FRA_SRC).flatMap {
+                IPPrefix($0, length: Int(header.src_len))
+            },
             // The kernel says "none" by -1.
             suppressPrefixLength: suppressed == .max ? nil : suppressed,
             priority: attributes.uint32(FRA_PRIORITY))
@@ -77,6 +87,9 @@ extension RoutingRule: CustomStringConvertible {
         var words = family == .ipv4 ? "IPv4" : "IPv6"
         if let priority { words += " priority \(priority)" }
         if isInverted { words += " not" }
+        if let source { words += " from \(source)" }
+        if let inputInterface { words += " iif \(inputInterface)" }
+        if let outputInterface { words += " oif \(outputInterface)" }
         if let firewallMark { words += " fwmark 0x\(String(firewallMark, radix: 16))" }
         words += " table \(table)"
         if let suppressPrefixLength { words += " suppress_prefixlength \(suppressPrefixLength)" }

@@ -16,6 +16,17 @@ public final class RoutingNetlink {
         socket = try NetlinkSocket()
     }
 
+    /// Opens it in another namespace, which it keeps alive: let go of it soon.
+    /// - Throws: ``NamespaceError``, ``NetlinkError``.
+    public convenience init(in namespace: NetworkNamespace) throws {
+        let opened = try namespace.perform { try NetlinkSocket() }
+        self.init(opened)
+    }
+
+    private init(_ socket: NetlinkSocket) {
+        self.socket = socket
+    }
+
     /// The main routing table.
     public static let mainTable: UInt32 = 254
 }
@@ -47,7 +58,7 @@ public struct Route: Hashable, Sendable {
 
 /// One rule that chooses a routing table, for one address family.
 public struct RoutingRule: Hashable, Sendable {
-    public enum Family: Hashable, Sendable { case ipv4, ipv6 }
+    public enum Family: Hashable, Sendable, CaseIterable { case ipv4, ipv6 }
 
     public var family: Family
     /// Table to look in when the rule matches.
@@ -55,6 +66,12 @@ public struct RoutingRule: Hashable, Sendable {
     /// Matches packets of this mark, or with `isInverted` all others; `nil` matches all.
     public var firewallMark: UInt32?
     public var isInverted: Bool
+    /// Matches packets that came by the interface of this name; `nil` matches all.
+    public var inputInterface: String?
+    /// Matches packets of sockets that are bound to the interface of this name; `nil` matches all.
+    public var outputInterface: String?
+    /// Matches packets from these addresses; `nil` matches all.
+    public var source: IPPrefix?
     /// Routes of the table with a prefix this long or shorter are ignored; `nil` takes all.
     public var suppressPrefixLength: UInt32?
     /// The lower, the earlier; `nil` leaves the choice to the kernel.
@@ -62,12 +79,16 @@ public struct RoutingRule: Hashable, Sendable {
 
     public init(
         family: Family, table: UInt32, firewallMark: UInt32? = nil, isInverted: Bool = false,
+        inputInterface: String? = nil, outputInterface: String? = nil, source: IPPrefix? = nil,
         suppressPrefixLength: UInt32? = nil, priority: UInt32? = nil
     ) {
         self.family = family
         self.table = table
         self.firewallMark = firewallMark
         self.isInverted = isInverted
+        self.inputInterface = inputInterface
+        self.outputInterface = outputInterface
+        self.source = source
         self.suppressPrefixLength = suppressPrefixLength
         self.priority = priority
     }
@@ -79,11 +100,14 @@ extension RoutingNetlink {
     /// Gives an interface an address; one that it has already is no error.
     ///
     /// IPv6 does without duplicate address detection: a tunnel has nobody to ask. RTM_NEWADDR
+    /// - Parameter routesNetwork: Whether the main table (of a VRF's port, the VRF's) routes the
+    ///   address's network to the interface.
     public func addAddress(
-        _ address: InterfaceAddress, device: UInt32
+        _ address: InterfaceAddress, device: UInt32, routesNetwork: Bool = true
     ) throws(NetlinkError) {
         let message = addressMessage(
-            RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, address, device)
+            RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, address, device,
+            flags: routesNetwork ? 0 : UInt32(IFA_F_NOPREFIXROUTE))
         try socket.acknowledge(message, "add address \(address) to interface \(device)")
     }
 
@@ -105,9 +129,10 @@ extension RoutingNetlink {
     }
 
     private func addressMessage(
-        _ type: Int, _ flags: Int32, _ address: InterfaceAddress, _ device: UInt32
+        _ type: Int, _ messageFlags: Int32, _ address: InterfaceAddress, _ device: UInt32,
+        flags: UInt32 = 0
     ) -> NetlinkMessage {
-        let message = NetlinkMessage(type: type, flags: flags)
+        let message = NetlinkMessage(type: type, flags: messageFlags)
         var header = ifaddrmsg()
         header.ifa_family = address.address.netlinkFamily
         header.ifa_prefixlen = UInt8(clamping: address.prefixLength)
@@ -115,8 +140,8 @@ extension RoutingNetlink {
         message.put(header: header)
         message.put(IFA_LOCAL, address.address)
         message.put(IFA_ADDRESS, address.address)
-        if !address.address.isIPv4 && type == RTM_NEWADDR {
-            message.put(IFA_FLAGS, UInt32(IFA_F_NODAD))
+        if type == RTM_NEWADDR {
+            message.put(IFA_FLAGS, flags | (address.address.isIPv4 ? 0 : UInt32(IFA_F_NODAD)))
         }
         return message
     }
@@ -151,6 +176,43 @@ extension RoutingNetlink {
         try socket.acknowledge(
             message, "add route \(destination) to interface \(device) in table \(table)")
     }
+
+    /// Refuses what no other route of a table takes, so that no further table is looked in.
+    ///
+    /// - Throws: EEXIST where it is refused already. RTM_NEWROUTE
+    public func addLastRefusal(
+        _ family: RoutingRule.Family, table: UInt32
+    ) throws(NetlinkError) {
+        let message = Self.refusalMessage(RTM_NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, family, table)
+        try socket.acknowledge(message, "refuse what table \(table) does not route")
+    }
+
+    /// RTM_DELROUTE
+    public func removeLastRefusal(
+        _ family: RoutingRule.Family, table: UInt32
+    ) throws(NetlinkError) {
+        let message = Self.refusalMessage(RTM_DELROUTE, 0, family, table)
+        try socket.acknowledge(message, "no longer refuse what table \(table) does not route")
+    }
+
+    private static func refusalMessage(
+        _ type: Int, _ flags: Int32, _ family: RoutingRule.Family, _ table: UInt32
+    ) -> NetlinkMessage {
+        let message = NetlinkMessage(type: type, flags: flags)
+        var header = rtmsg()
+        header.rtm_family = family.number
+        header.rtm_table = table < 256 ? UInt8(table) : UInt8(RT_TABLE_UNSPEC.rawValue)
+        header.rtm_protocol = UInt8(RTPROT_BOOT)
+        header.rtm_scope = UInt8(RT_SCOPE_UNIVERSE.rawValue)
+        header.rtm_type = UInt8(RTN_UNREACHABLE)
+        message.put(header: header)
+        message.put(Int(RTA_TABLE.rawValue), table)
+        message.put(Int(RTA_PRIORITY.rawValue), lastMetric)
+        return message
+    }
+
+    /// Behind whatever else is there; Linux's documentation of VRF has the same.
+    private static let lastMetric: UInt32 = 4_278_198_272
 
     /// RTM_DELROUTE
     public func removeRoute(

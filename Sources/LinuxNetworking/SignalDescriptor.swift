@@ -1,8 +1,14 @@
 import CLinux
+import Glibc
 public import SystemPackage
 
 /// Signals as events: readable while one of the chosen signals is pending.
 public final class SignalDescriptor: Sendable {
+    /// What ends a daemon, and what lets it read its files again.
+    public static let terminate = SIGTERM
+    public static let interrupt = SIGINT
+    public static let hangUp = SIGHUP
+
     private let descriptor: OwnedDescriptor
 
     public var fileDescriptor: Int32 { descriptor.rawValue }

@@ -28,13 +28,25 @@ public final class TunDevice: Sendable {
     /// - Parameters:
     ///   - queueCount: Wanted queues, 1...256. With 1 the device is an ordinary single-queue one.
     ///   - wanted: Offloads to ask for; the device gets as many of them as the kernel knows.
+    ///   - namespace: Where the interface is new; `nil` for the calling thread's own.
     /// - Throws: ``TunError``, whose description says what to do.
     public static func create(
-        name: String, queueCount: Int = 1, wanted: TunOffloads = .all
+        name: String, queueCount: Int = 1, wanted: TunOffloads = .all,
+        namespace: NetworkNamespace? = nil
     ) throws(TunError) -> TunDevice {
         if let reason = InterfaceName.fault(in: name) {
             throw .invalidName(name, reason: reason)
         }
+        if let namespace {
+            return try create(name, in: namespace, queueCount: queueCount, wanted: wanted)
+        }
+        return try make(name, queueCount: queueCount, wanted: wanted)
+    }
+
+    /// - Parameter name: May be a pattern with `%d`, for which the kernel chooses a number.
+    static func make(
+        _ name: String, queueCount: Int, wanted: TunOffloads
+    ) throws(TunError) -> TunDevice {
         var fallbacks: [String] = []
         let first = try open()
         let features = try features(of: first)
@@ -44,9 +56,10 @@ public final class TunDevice: Sendable {
         }
         let base = tunFlags | (hasHeader ? headerFlag : 0)
         let flags = try attachFirst(
-            first, name: name, base: base, queueCount: min(max(queueCount, 1), queueCountMax),
+            first, name, base: base, queueCount: min(max(queueCount, 1), queueCountMax),
             features: features, fallbacks: &fallbacks)
         var descriptors = [first]
+        let name = try describe(first).name
         if flags & multiQueueFlag != 0 {
             attachFurther(
                 &descriptors, name: name, flags: flags, queueCount: queueCount,
@@ -56,50 +69,27 @@ public final class TunDevice: Sendable {
             descriptors, name: name, hasHeader: hasHeader, wanted: wanted, fallbacks: fallbacks)
     }
 
-    /// Takes over an open TUN queue, as wireguard-go does with WG_TUN_FD.
-    ///
-    /// The device owns the descriptor from here on, also when this throws.
-    /// - Throws: ``TunError/unusableDescriptor(_:reason:)`` for anything but a TUN queue without
-    ///   packet information header.
-    public static func adopt(
-        fileDescriptor: Int32, wanted: TunOffloads = .all
-    ) throws(TunError) -> TunDevice {
-        let owned = OwnedDescriptor(fileDescriptor)
-        let (name, flags) = try describe(owned)
-        if flags & tunFlag == 0 {
-            throw .unusableDescriptor(
-                fileDescriptor, reason: "\(name) is a TAP device, a TUN device is needed")
-        }
-        if flags & noPacketInformationFlag == 0 {
-            throw .unusableDescriptor(
-                fileDescriptor, reason: "\(name) was opened without IFF_NO_PI")
-        }
-        if let reason = InterfaceName.fault(in: name) {
-            throw .invalidName(name, reason: reason)
-        }
-        let status = fcntl(fileDescriptor, F_GETFL)
-        if status < 0 || fcntl(fileDescriptor, F_SETFL, status | O_NONBLOCK) < 0
-            || fcntl(fileDescriptor, F_SETFD, FD_CLOEXEC) < 0
-        {
-            throw .failed(operation: "making the descriptor nonblocking", Errno(rawValue: errno))
-        }
-        let hasHeader = flags & headerFlag != 0
-        let fallbacks =
-            hasHeader
-            ? [] : ["no segmentation offload: \(name) was opened without IFF_VNET_HDR"]
-        return try TunDevice(
-            [owned], name: name, hasHeader: hasHeader, wanted: wanted, fallbacks: fallbacks)
+    /// The device under the name and index that it has in another namespace.
+    init(_ device: TunDevice, name: String, interfaceIndex: UInt32) {
+        self.name = name
+        self.interfaceIndex = interfaceIndex
+        queues = device.queues
+        offloads = device.offloads
+        hasVirtioHeader = device.hasVirtioHeader
+        fallbacks = device.fallbacks
+        descriptors = device.descriptors
     }
 
-    private init(
-        _ descriptors: [OwnedDescriptor], name: String, hasHeader: Bool, wanted: TunOffloads,
-        fallbacks: [String]
+    /// - Parameter interfaceIndex: `nil` for that of the name in the calling thread's namespace.
+    init(
+        _ descriptors: [OwnedDescriptor], name: String, interfaceIndex index: UInt32? = nil,
+        hasHeader: Bool, wanted: TunOffloads, fallbacks: [String]
     ) throws(TunError) {
         self.name = name
         self.descriptors = descriptors
         queues = descriptors.map { TunQueue(fileDescriptor: $0.rawValue) }
         hasVirtioHeader = hasHeader
-        interfaceIndex = unsafe if_nametoindex(name)
+        interfaceIndex = unsafe index ?? if_nametoindex(name)
         if interfaceIndex == 0 {
             throw .failed(operation: "finding the index of \(name)", Errno(rawValue: errno))
         }
@@ -151,7 +141,7 @@ extension TunDevice {
     /// IFF_TUN_EXCL comes first: without it a second daemon would become one more queue of a
     /// running daemon's multi-queue device, and take half of its packets.
     private static func attachFirst(
-        _ descriptor: OwnedDescriptor, name: String, base: UInt32, queueCount: Int,
+        _ descriptor: OwnedDescriptor, _ name: String, base: UInt32, queueCount: Int,
         features: UInt32, fallbacks: inout [String]
     ) throws(TunError) -> UInt32 {
         if queueCount > 1, features & multiQueueFlag != 0 {
@@ -190,7 +180,7 @@ extension TunDevice {
         }
     }
 
-    private static func describe(
+    static func describe(
         _ descriptor: OwnedDescriptor
     ) throws(TunError) -> (name: String, flags: UInt32) {
         var buffer = nameBuffer("")
@@ -256,10 +246,10 @@ extension TunDevice {
     private static let queueCountMax = 256
     private static let virtioHeaderByteCount: Int32 = 10
 
-    private static let tunFlag = UInt32(CLINUX_IFF_TUN)
-    private static let noPacketInformationFlag = UInt32(CLINUX_IFF_NO_PI)
+    static let tunFlag = UInt32(CLINUX_IFF_TUN)
+    static let noPacketInformationFlag = UInt32(CLINUX_IFF_NO_PI)
     private static let tunFlags = tunFlag | noPacketInformationFlag
-    private static let headerFlag = UInt32(CLINUX_IFF_VNET_HDR)
+    static let headerFlag = UInt32(CLINUX_IFF_VNET_HDR)
     private static let multiQueueFlag = UInt32(CLINUX_IFF_MULTI_QUEUE)
     private static let exclusiveFlag = UInt32(CLINUX_IFF_TUN_EXCL)
 

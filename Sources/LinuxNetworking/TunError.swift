@@ -10,6 +10,8 @@ public enum TunError: Error, Equatable {
     case nameInUse(String)
     /// A descriptor that was handed over is no TUN queue that can be used.
     case unusableDescriptor(Int32, reason: String)
+    /// The namespace that the device is for.
+    case namespace(NamespaceError)
     case failed(operation: String, Errno)
 }
 
@@ -35,6 +37,8 @@ extension TunError: CustomStringConvertible {
                 """
         case .unusableDescriptor(let descriptor, let reason):
             return "file descriptor \(descriptor) cannot serve as TUN device: \(reason)"
+        case .namespace(let error):
+            return "\(error)"
         case .failed(let operation, let errno):
             return "TUN device: \(operation) failed: \(errno)"
         }

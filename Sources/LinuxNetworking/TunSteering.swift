@@ -14,11 +14,23 @@ public final class TunSteering {
     /// - Parameter capacity: Most prefixes.
     /// - Throws: EPERM without CAP_BPF (CAP_SYS_ADMIN before Linux 5.8), EINVAL before Linux 4.16.
     ///   bpf, TUNSETSTEERINGEBPF
-    public init(_ device: TunDevice, capacity: Int) throws(Errno) {
-        guard let queue = device.queues.first else { throw .badFileDescriptor }
+    public convenience init(_ device: TunDevice, capacity: Int) throws(Errno) {
+        try self.init(capacity: capacity)
+        try attach(to: device)
+    }
+
+    /// A table that no device looks at yet, to be filled before one does.
+    ///
+    /// - Throws: As ``init(_:capacity:)``. bpf
+    public init(capacity: Int) throws(Errno) {
         let created = clinux_steering_table(UInt32(clamping: capacity))
         if created < 0 { throw Errno(rawValue: -created) }
         table = OwnedDescriptor(created)
+    }
+
+    /// Lets `device` go by this table, in the place of another one. TUNSETSTEERINGEBPF
+    public func attach(to device: TunDevice) throws(Errno) {
+        guard let queue = device.queues.first else { throw .badFileDescriptor }
         let status = clinux_tun_steer(queue.fileDescriptor, table.rawValue)
         if status < 0 { throw Errno(rawValue: -status) }
     }

@@ -147,14 +147,22 @@ extension UDPSocket {
     /// Messages that the kernel has dropped because the receive buffer was full (or a checksum was
     /// wrong), since the socket was opened; wraps at 2^32. `nil` before Linux 4.12.
     /// SO_MEMINFO, SK_MEMINFO_DROPS
-    public var receiveQueueOverflows: UInt32? {
+    public var receiveQueueOverflows: UInt32? { memoryInfo(Int(CLINUX_SK_MEMINFO_DROPS)) }
+
+    /// Memory of the messages that wait to be received, in bytes as the kernel counts it: about
+    /// twice their payload. `nil` before Linux 4.12. SO_MEMINFO, SK_MEMINFO_RMEM_ALLOC
+    public var waitingByteCount: Int? {
+        memoryInfo(Int(CLINUX_SK_MEMINFO_RMEM_ALLOC)).map { Int($0) }
+    }
+
+    private func memoryInfo(_ index: Int) -> UInt32? {
         var values = (UInt64(0), UInt64(0), UInt64(0), UInt64(0), UInt64(0))
         return unsafe withUnsafeMutableBytes(of: &values) { bytes -> UInt32? in
             var count = socklen_t(bytes.count)
             let status = unsafe getsockopt(
                 descriptor.rawValue, SOL_SOCKET, Int32(CLINUX_SO_MEMINFO),
                 bytes.baseAddress, &count)
-            let offset = Int(CLINUX_SK_MEMINFO_DROPS) * MemoryLayout<UInt32>.size
+            let offset = index * MemoryLayout<UInt32>.size
             guard status == 0, Int(count) >= offset + MemoryLayout<UInt32>.size else { return nil }
             return unsafe bytes.load(fromByteOffset: offset, as: UInt32.self)
         }

@@ -12,8 +12,8 @@ public struct UDPOffloads: Hashable, Sendable {
     public var segmentCountMax: Int
 }
 
-/// The sockets that share one UDP port: one for each worker's transport data, and one for
-/// everything else.
+/// The sockets that share one UDP port: one for each worker's transport data in each lane, and one
+/// for everything else.
 ///
 /// - The kernel steers datagrams by their first bytes (``SteeringFilter``). It is a matter of
 ///   speed, not of trust: before the filter is attached, and in GRO trains, any socket may receive
@@ -26,7 +26,9 @@ public struct UDPOffloads: Hashable, Sendable {
 ///   if anybody holds the port. From then on only a process of the same user that itself sets
 ///   SO_REUSEPORT could join the group; Linux offers no way to refuse that.
 public final class UDPSocketGroup: Sendable {
+    /// Lane by lane, in each lane worker by worker.
     public let dataSockets: [UDPSocket]
+    public let workerCount: Int
     public let controlSocket: UDPSocket
     public let port: UInt16
     public let family: SocketFamily
@@ -49,15 +51,19 @@ public final class UDPSocketGroup: Sendable {
     ///
     /// - Parameters:
     ///   - port: 0 for a free one of the kernel's choice.
-    ///   - dataSockets: 1...256.
+    ///   - workerCount: 1...256.
+    ///   - laneCount: 1...256; together at most ``dataSocketsMax`` sockets.
     ///   - firewallMark: SO_MARK of everything that is sent; 0 for none.
     ///   - family: With ``SocketFamily/dualStack``, IPv4 alone where the kernel has no IPv6.
     /// - Throws: ``UDPSocketError``, whose description says what to do.
     public static func bind(
-        port: UInt16, dataSockets: Int, firewallMark: UInt32 = 0,
+        port: UInt16, workerCount: Int, laneCount: Int = 1, firewallMark: UInt32 = 0,
         buffers: Buffers = Buffers(), family wanted: SocketFamily = .dualStack
     ) throws(UDPSocketError) -> UDPSocketGroup {
-        precondition((1...256).contains(dataSockets), "a group has 1...256 data sockets")
+        let dataSockets = workerCount * laneCount
+        precondition(
+            (1...256).contains(workerCount) && (1...256).contains(laneCount)
+                && dataSockets <= dataSocketsMax, "a group has 1...\(dataSocketsMax) data sockets")
         var fallbacks: [String] = []
         let (first, family) = try openFirst(wanted, &fallbacks)
         var setup = UDPSocketSetup(family: family, mark: firewallMark, buffers: buffers)
@@ -70,19 +76,21 @@ public final class UDPSocketGroup: Sendable {
             try setup.join(next, port: chosen)
             sockets.append(next)
         }
-        try setup.attachFilter(first, dataSockets: dataSockets)
+        try setup.attachFilter(first, workerCount: workerCount, laneCount: laneCount)
         fallbacks += setup.fallbacks
         return UDPSocketGroup(
-            sockets.map { UDPSocket($0, family: family) }, port: chosen, family: family,
+            sockets.map { UDPSocket($0, family: family) }, workerCount: workerCount, port: chosen,
+            family: family,
             offloads: setup.offloads(of: first), fallbacks: fallbacks)
     }
 
-    private init(
-        _ sockets: [UDPSocket], port: UInt16, family: SocketFamily, offloads: UDPOffloads,
-        fallbacks: [String]
+    init(
+        _ sockets: [UDPSocket], workerCount: Int, port: UInt16, family: SocketFamily,
+        offloads: UDPOffloads, fallbacks: [String]
     ) {
         dataSockets = Array(sockets.dropLast())
         controlSocket = sockets[sockets.count - 1]
+        self.workerCount = workerCount
         self.port = port
         self.family = family
         self.offloads = offloads
@@ -113,6 +121,14 @@ public final class UDPSocketGroup: Sendable {
             $0 &+ ($1.receiveQueueOverflows ?? 0)
         }
     }
+
+    /// A worker's sockets, one for each lane.
+    public func lanes(ofWorker worker: Int) -> [UDPSocket] {
+        stride(from: worker, to: dataSockets.count, by: workerCount).map { dataSockets[$0] }
+    }
+
+    /// Most data sockets of a group.
+    public static let dataSocketsMax = 4_096
 
     public func close() {
         for socket in dataSockets { socket.close() }

@@ -63,15 +63,22 @@ struct UDPSocketSetup {
     func bindExclusively(_ socket: OwnedDescriptor, port: UInt16) throws(UDPSocketError) -> UInt16 {
         try bind(socket, port)
         try allowSharing(socket)
-        var name = SocketName(anyAddressOf: family, port: 0)
+        guard let chosen = Self.port(of: socket) else {
+            throw .failed(operation: "getsockname", Errno(rawValue: errno))
+        }
+        return chosen
+    }
+
+    /// - Returns: 0 for a socket that is not bound. getsockname
+    static func port(of socket: OwnedDescriptor) -> UInt16? {
+        var name = SocketName(anyAddressOf: .dualStack, port: 0)
         let status = unsafe withUnsafeMutableBytes(of: &name) { bytes in
             var count = socklen_t(bytes.count)
             return unsafe getsockname(
                 socket.rawValue,
                 bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: sockaddr.self), &count)
         }
-        if status < 0 { throw .failed(operation: "getsockname", Errno(rawValue: errno)) }
-        return name.endpoint.port
+        return status < 0 ? nil : name.endpoint.port
     }
 
     func join(_ socket: OwnedDescriptor, port: UInt16) throws(UDPSocketError) {
@@ -80,8 +87,10 @@ struct UDPSocketSetup {
     }
 
     /// The kernel numbers the sockets of a group in the order in which they were bound.
-    func attachFilter(_ socket: OwnedDescriptor, dataSockets: Int) throws(UDPSocketError) {
-        let program = SteeringFilter.program(dataSockets: dataSockets)
+    func attachFilter(
+        _ socket: OwnedDescriptor, workerCount: Int, laneCount: Int
+    ) throws(UDPSocketError) {
+        let program = SteeringFilter.program(workerCount: workerCount, laneCount: laneCount)
         let status = unsafe program.withUnsafeBufferPointer {
             unsafe clinux_attach_reuseport_filter(
                 socket.rawValue, $0.baseAddress, UInt16($0.count))

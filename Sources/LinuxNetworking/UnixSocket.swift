@@ -84,7 +84,7 @@ public final class UnixSocket: Sendable {
     }
 
     /// Waits for `events` until the monotonic time `deadline`.
-    private func awaitEvent(_ events: Int16, until deadline: UInt64?) throws(Errno) {
+    func awaitEvent(_ events: Int16, until deadline: UInt64?) throws(Errno) {
         while true {
             var milliseconds: Int32 = -1
             if let deadline {

@@ -1,7 +1,6 @@
 import CLinux
 import Glibc
 import Synchronization
-import Synchronization
 public import SystemPackage
 
 /// A Unix stream socket in the file system that clients of the same user connect to.
@@ -12,6 +11,8 @@ public final class UnixSocketListener: Sendable {
     private let identity: FileIdentity?
     private let reserve = Mutex<Int32>(unsafe open("/dev/null", O_RDONLY | O_CLOEXEC))
     private let isClosed = Atomic<Bool>(false)
+    /// Whether the file is another process's until ``ownFile()``.
+    private let isFileForeign: Atomic<Bool>
 
     public var fileDescriptor: Int32 { descriptor.rawValue }
 
@@ -29,14 +30,19 @@ public final class UnixSocketListener: Sendable {
             Int32(CLINUX_SOCK_STREAM | CLINUX_SOCK_CLOEXEC | CLINUX_SOCK_NONBLOCK), 0)
         if created < 0 { throw .failed(path: path, operation: "socket", Errno(rawValue: errno)) }
         descriptor = OwnedDescriptor(created)
+        isFileForeign = Atomic(false)
         identity = try Self.publish(descriptor, at: path)
     }
 
     /// Takes over a listening socket that another process has bound to `path`, as wireguard-go
     /// does with WG_UAPI_FD.
     ///
+    /// - Parameter isFileForeign: Whether the other process goes on listening and the file is its,
+    ///   until ``ownFile()``.
     /// - Throws: ``UnixSocketError/notASocket(path:)`` when the descriptor does not listen.
-    public init(adopting fileDescriptor: Int32, path: String) throws(UnixSocketError) {
+    public init(
+        adopting fileDescriptor: Int32, path: String, isFileForeign: Bool = false
+    ) throws(UnixSocketError) {
         // The members are set last: a half-made listener must not remove the file.
         let owned = OwnedDescriptor(fileDescriptor)
         guard (try? owned.option(SOL_SOCKET, SO_ACCEPTCONN)) == 1 else {
@@ -49,6 +55,7 @@ public final class UnixSocketListener: Sendable {
             throw .failed(path: path, operation: "fcntl", Errno(rawValue: errno))
         }
         self.path = path
+        self.isFileForeign = Atomic(isFileForeign)
         descriptor = owned
         identity = FileIdentity(path)
     }
@@ -60,6 +67,14 @@ public final class UnixSocketListener: Sendable {
         return "\(configurationFolder)/\(interface).sock"
     }
 
+    /// Where a daemon hands its interface to a newer process; the folder is made if it is missing.
+    /// mkdir
+    public static func handoverPath(of name: String) -> String {
+        _ = unsafe mkdir(handoverFolder, 0o755)
+        return "\(handoverFolder)/\(name).handover"
+    }
+
+    public static let handoverFolder = "/run/branchline"
     private static let configurationFolder = "/var/run/wireguard"
 
     /// Takes one waiting connection.
@@ -96,7 +111,23 @@ public final class UnixSocketListener: Sendable {
     public func close() {
         // Once only: after that the same inode may stand for another listener's file.
         if isClosed.exchange(true, ordering: .acquiringAndReleasing) { return }
-        if let identity, FileIdentity(path) == identity { _ = unsafe unlink(path) }
+        if !isFileForeign.load(ordering: .acquiring), let identity,
+            FileIdentity(path) == identity
+        {
+            _ = unsafe unlink(path)
+        }
+        descriptor.close()
+    }
+
+    /// From now on the file goes with this listener, and clients see this process behind it. listen
+    public func ownFile() {
+        _ = listen(descriptor.rawValue, Self.backlog)
+        isFileForeign.store(false, ordering: .releasing)
+    }
+
+    /// Stops listening here; the file stays for another process that listens on the same socket.
+    public func closeKeepingFile() {
+        if isClosed.exchange(true, ordering: .acquiringAndReleasing) { return }
         descriptor.close()
     }
 
@@ -119,6 +150,13 @@ public final class UnixSocketListener: Sendable {
         } catch {
             return unsafe error == .connectionRefused && unlink(path) == 0
         }
+    }
+
+    /// Whether somebody listens there. connect
+    public static func isLive(_ path: String) -> Bool {
+        guard let socket = try? UnixSocket.connect(path) else { return false }
+        socket.close()
+        return true
     }
 
     /// Makes way for a socket: removes a stale one.

@@ -18,6 +18,8 @@ public struct IPPacket {
     public let `protocol`: UInt8
     /// Whether this is a piece of a packet, the first included.
     public let isFragment: Bool
+    /// Whether this is a piece of a packet, and not the first.
+    public let isLaterFragment: Bool
     /// Whether `transportOffset` holds the beginning of a transport header: false for later
     /// fragments and for extension headers that are cut off or too many.
     public let hasTransport: Bool
@@ -40,7 +42,8 @@ public struct IPPacket {
             headerCount = header
             `protocol` = bytes[IPv4Field.protocol]
             isFragment = fragment & IPv4Field.fragmentMask != 0
-            hasTransport = fragment & IPv4Field.fragmentOffsetMask == 0
+            isLaterFragment = fragment & IPv4Field.fragmentOffsetMask != 0
+            hasTransport = !isLaterFragment
             transportOffset = hasTransport ? header : total
         } else if first >> 4 == 6 {
             guard bytes.count >= IPv6Field.headerCount else { return nil }
@@ -54,12 +57,14 @@ public struct IPPacket {
             if next == IPProtocol.tcp || next == IPProtocol.udp || next == IPProtocol.icmpv6 {
                 `protocol` = next
                 isFragment = false
+                isLaterFragment = false
                 hasTransport = true
                 transportOffset = IPv6Field.headerCount
             } else {
                 let transport = IPv6ExtensionHeaders.transport(of: region)
                 `protocol` = transport.protocol
                 isFragment = transport.isFragment
+                isLaterFragment = transport.isLaterFragment
                 hasTransport = transport.isFound
                 transportOffset = transport.isFound ? transport.offset : total
             }
@@ -106,19 +111,18 @@ public struct IPPacket {
 
 extension IPPacket {
     /// DSCP and ECN: IPv4's type of service or IPv6's traffic class.
-    @inlinable public var trafficClass: UInt8 {
-        version == 4
-            ? UInt8(truncatingIfNeeded: region.bigEndian16(at: 0))
-            : UInt8(truncatingIfNeeded: region.bigEndian16(at: 0) >> 4)
-    }
-
+    ///
     /// Setting it keeps an IPv4 header checksum as right, or as wrong, as it was.
-    @inlinable public var ecn: ECN {
-        get { ECN(trafficClass: trafficClass) }
+    @inlinable public var trafficClass: UInt8 {
+        get {
+            version == 4
+                ? UInt8(truncatingIfNeeded: region.bigEndian16(at: 0))
+                : UInt8(truncatingIfNeeded: region.bigEndian16(at: 0) >> 4)
+        }
         nonmutating set {
             let old = region.bigEndian16(at: 0)
             let shift: UInt16 = version == 4 ? 0 : 4
-            let new = old & ~(3 << shift) | UInt16(newValue.rawValue) << shift
+            let new = old & ~(0xff << shift) | UInt16(newValue) << shift
             region.storeBigEndian(new, at: 0)
             guard version == 4 else { return }
             region.storeBigEndian(
@@ -126,6 +130,12 @@ extension IPPacket {
                     region.bigEndian16(at: IPv4Field.checksum), replacing: old, with: new),
                 at: IPv4Field.checksum)
         }
+    }
+
+    /// Setting it keeps DSCP.
+    @inlinable public var ecn: ECN {
+        get { ECN(trafficClass: trafficClass) }
+        nonmutating set { trafficClass = trafficClass & ~3 | newValue.rawValue }
     }
 
     /// Marks congestion if the sender would see it.
@@ -139,5 +149,37 @@ extension IPPacket {
             ecn = .ce
             return true
         }
+    }
+}
+
+extension IPPacket {
+    /// Number that the fragments of one packet have in common; 0 where there is none.
+    public var fragmentIdentification: UInt32 {
+        version == 4
+            ? UInt32(region.bigEndian16(at: IPv4Field.identification))
+            : UInt32(
+                truncatingIfNeeded: IPv6ExtensionHeaders.fragmentIdentification(of: region))
+    }
+
+    /// Whether this later fragment would lie over the end of a TCP header, which the first one
+    /// brings whole.
+    ///
+    /// Source: RFC 1858, section 4.
+    public var overwritesHeader: Bool {
+        version == 4 && self.protocol == IPProtocol.tcp
+            && region.bigEndian16(at: IPv4Field.fragment) & IPv4Field.fragmentOffsetMask == 1
+    }
+
+    /// Whether the packet names further places that it is to pass: its destination is not, or may
+    /// not be, where it ends.
+    ///
+    /// Source: RFC 791, section 3.1 (loose and strict source routing); RFC 8200, section 4.4.
+    @inlinable public var isSourceRouted: Bool {
+        version == 4
+            ? headerCount > IPv4Field.headerCountMin
+                && IPv4Options.haveSourceRoute(region.prefix(headerCount))
+            // What a later fragment's protocol is, its sender says, and may say a routing header.
+            : (isFragment || region[IPv6Field.nextHeader] != self.protocol)
+                && IPv6ExtensionHeaders.hasRouteLeft(region)
     }
 }

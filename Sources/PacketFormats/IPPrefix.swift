@@ -41,6 +41,14 @@ public struct IPPrefix: Hashable, Sendable {
         return IPPrefix(other, length: length)?.address == address
     }
 
+    /// Whether all of `other` lies in this network.
+    public func holds(_ other: IPPrefix) -> Bool {
+        length <= other.length && contains(other.address)
+    }
+
+    /// Whether the two share an address: one of them then holds the other.
+    public func overlaps(_ other: IPPrefix) -> Bool { holds(other) || other.holds(self) }
+
     private static func mask(_ length: Int) -> (high: UInt64, low: UInt64) {
         (
             length == 0 ? 0 : UInt64.max << UInt64(max(64 - length, 0)),

@@ -54,9 +54,13 @@ public enum TCPField {
     @inlinable public static var urgentPointer: Int { 18 }
 
     @inlinable public static var fin: UInt8 { 0x01 }
+    @inlinable public static var syn: UInt8 { 0x02 }
+    @inlinable public static var rst: UInt8 { 0x04 }
     @inlinable public static var psh: UInt8 { 0x08 }
     @inlinable public static var ack: UInt8 { 0x10 }
     @inlinable public static var cwr: UInt8 { 0x80 }
+    /// All flags but those of congestion control and urgent data's push.
+    @inlinable public static var stateFlags: UInt8 { fin | syn | rst | ack }
 }
 
 /// Source: RFC 768.

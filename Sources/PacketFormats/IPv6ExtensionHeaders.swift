@@ -15,6 +15,7 @@ enum IPv6ExtensionHeaders {
         @usableFromInline var `protocol`: UInt8
         @usableFromInline var offset: Int
         @usableFromInline var isFragment: Bool
+        @usableFromInline var isLaterFragment = false
         @usableFromInline var isFound: Bool
     }
 
@@ -44,7 +45,7 @@ enum IPv6ExtensionHeaders {
                 if word & 0xfff8 != 0 {
                     return Transport(
                         protocol: packet[offset], offset: packet.count, isFragment: true,
-                        isFound: false)
+                        isLaterFragment: true, isFound: false)
                 }
             }
             guard count <= packet.count &- offset else { break }
@@ -67,6 +68,25 @@ enum IPv6ExtensionHeaders {
             offset &+= kind == .authentication ? (words &+ 2) &* 4 : (words &+ 1) &* 8
         }
         return 0
+    }
+
+    /// Whether a routing header names places that are still to be passed.
+    @usableFromInline
+    static func hasRouteLeft(_ packet: ByteRegion) -> Bool {
+        var next = packet[IPv6Field.nextHeader]
+        var offset = IPv6Field.headerCount
+        for _ in 0...headersMax {
+            guard let kind = Kind(rawValue: next), packet.count &- offset >= 8 else { return false }
+            if kind == .routing, packet[offset &+ 3] != 0 { return true }
+            let words = Int(packet[offset &+ 1])
+            next = packet[offset]
+            switch kind {
+            case .fragment: offset &+= 8
+            case .authentication: offset &+= (words &+ 2) &* 4
+            default: offset &+= (words &+ 1) &* 8
+            }
+        }
+        return false
     }
 
     private enum Kind: UInt8 {

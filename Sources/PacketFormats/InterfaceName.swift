@@ -25,7 +25,8 @@ public enum InterfaceName {
         return "it contains something other than letters, digits and _=+.-"
     }
 
-    private static func isPossible(_ byte: UInt8) -> Bool {
+    /// Whether names may have the character.
+    public static func isPossible(_ byte: UInt8) -> Bool {
         switch byte {
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
             UInt8(ascii: "0")...UInt8(ascii: "9"):

@@ -11,6 +11,8 @@ final class ControlConnection {
     var requests = UAPIRequestBuffer()
     /// Whether the client may still send.
     var isOpen = true
+    /// Workers are still to say what the answer is made of; what comes after it waits.
+    var awaitsAnswer = false
     private var outgoing: [UInt8] = []
     private var sentBytes = 0
     /// Monotonic nanoseconds at which a silent client is cut off.
@@ -69,12 +71,13 @@ extension Tunnel {
         while let descriptor = listener.accept() {
             let stream = UnixStream(adopting: descriptor)
             if connections.count >= EngineLimits.controlConnectionsMax { dropQuietest() }
-            let token = nextConnectionToken
-            nextConnectionToken += 1
+            let number = nextConnection
+            nextConnection = (nextConnection + 1) % EngineLimits.connectionNumbers
             let now = Clock.monotonicNanoseconds()
             do {
-                try loop.add(stream.fileDescriptor, token: token, events: .readable)
-                connections[token] = ControlConnection(
+                try loop.add(
+                    stream.fileDescriptor, token: token(.connection(number)), events: .readable)
+                connections[number] = ControlConnection(
                     stream: stream, deadline: now + EngineLimits.controlConnectionNanoseconds)
             } catch {
                 log.warning("a configuration client can't be watched: \(error)")
@@ -83,36 +86,41 @@ extension Tunnel {
         }
     }
 
-    func serve(connection token: UInt64) {
-        guard let connection = connections[token] else { return }
+    func serve(connection number: UInt32) {
+        guard let connection = connections[number] else { return }
         let now = Clock.monotonicNanoseconds()
         connection.deadline = now + EngineLimits.controlConnectionNanoseconds
-        guard connection.write() else { return drop(connection: token) }
-        if !connection.hasUnsentBytes && connection.isOpen { connection.read() }
+        guard connection.write() else { return drop(connection: number) }
+        let isReady = !connection.hasUnsentBytes && !connection.awaitsAnswer
+        if isReady && connection.isOpen { connection.read() }
         do {
             // A client that does not read its answers gets no further ones.
-            while !connection.hasUnsentBytes, var request = try connection.requests.next() {
-                var answer = answer(to: request)
+            while !connection.hasUnsentBytes, !connection.awaitsAnswer,
+                var request = try connection.requests.next()
+            {
+                let answer = answer(to: request, on: number)
                 request.wipe()
+                guard var answer else { break }
                 connection.answer(wiping: &answer)
-                guard connection.write() else { return drop(connection: token) }
+                guard connection.write() else { return drop(connection: number) }
             }
         } catch {
             var answer = error.answer
             connection.answer(wiping: &answer)
             connection.isOpen = false
-            guard connection.write() else { return drop(connection: token) }
+            guard connection.write() else { return drop(connection: number) }
         }
-        guard connection.isOpen || connection.hasUnsentBytes else {
-            return drop(connection: token)
+        guard connection.isOpen || connection.hasUnsentBytes || connection.awaitsAnswer else {
+            return drop(connection: number)
         }
-        let interest: EventLoop.Events = connection.hasUnsentBytes ? .writable : .readable
+        var interest: EventLoop.Events = connection.hasUnsentBytes ? .writable : .readable
+        if connection.awaitsAnswer { interest = [] }
         try? loop.modify(
-            connection.stream.fileDescriptor, token: token, events: interest)
+            connection.stream.fileDescriptor, token: token(.connection(number)), events: interest)
     }
 
-    private func drop(connection token: UInt64) {
-        guard let connection = connections.removeValue(forKey: token) else { return }
+    private func drop(connection number: UInt32) {
+        guard let connection = connections.removeValue(forKey: number) else { return }
         try? loop.remove(connection.stream.fileDescriptor)
         connection.close()
     }
@@ -129,8 +137,8 @@ extension Tunnel {
     func expireConnections() {
         guard !connections.isEmpty else { return }
         let now = Clock.monotonicNanoseconds()
-        for (token, connection) in connections where connection.deadline <= now {
-            drop(connection: token)
+        for (number, connection) in connections where connection.deadline <= now {
+            drop(connection: number)
         }
     }
 }

@@ -9,11 +9,19 @@ public enum EngineCounter: Int, CounterKey {
     case interfaceDown
     // Drops between the socket and the TUN device.
     case datagramTruncated
+    /// So that the sender slows down; also of frames on their way to the socket.
     case earlyDrop
     case tunWriteFailed
     case inboxFull
+    /// More than the tenant's limits allow: packets that arrive, and handshakes.
+    case rateLimited
+    case handshakeLimited
+    /// What access rules do not allow; the filter counts by rule.
+    case accessDenied
     // Not drops.
     case earlyMark
+    /// Packets in `background` because a budget was used up.
+    case overBudget
     case icmpUnreachable
     case tunReads
     case packetsRead
@@ -37,7 +45,11 @@ public enum EngineCounter: Int, CounterKey {
         case .earlyDrop: "early_drop"
         case .tunWriteFailed: "tun_write_failed"
         case .inboxFull: "inbox_full"
+        case .rateLimited: "rate_limited"
+        case .handshakeLimited: "handshake_limited"
+        case .accessDenied: "access_denied"
         case .earlyMark: "early_mark"
+        case .overBudget: "over_budget"
         case .icmpUnreachable: "icmp_unreachable"
         case .tunReads: "tun_reads"
         case .packetsRead: "packets_read"

@@ -1,3 +1,4 @@
+import LinuxNetworking
 import PacketFormats
 import WireGuardProtocol
 
@@ -24,8 +25,12 @@ public enum EngineLimits {
     /// Packets the kernel may hold for us in one queue of the TUN device while a worker is off the
     /// processor: 16 ms at 250,000 packets a second.
     static let tunQueuePackets = 4_096
-    /// Frames read from the TUN device before the worker looks at its socket again.
+    /// Frames read from TUN devices before the worker looks at its sockets again.
     static let framesPerDrain = 256
+    /// TUN devices that one look finds ready, and the frames that each may give whatever the
+    /// number of others.
+    static let devicesPerPass = 32
+    static let framesPerDeviceMin = 16
 
     // MARK: Frames that wait for a handshake
 
@@ -53,10 +58,22 @@ public enum EngineLimits {
     static let sendsPerPass = 256
     /// Sends that one frame can need: its segments in full runs, and the run before it.
     static let sendsPerFrame = Segmenter.segmentCountMax / datagramsPerSend + 2
-    /// Flows that the scheduler tells apart, per worker.
-    static let schedulerFlows = 1_024
     /// Bytes a bulk flow may send before the next one's turn: one full TSO frame.
     static let schedulerQuantumBytes = 65_535
+
+    // MARK: Classes
+
+    /// Flows whose classes and timings are known, of all workers together.
+    static let flowsKnown = 100_000
+    /// How often the tokens that were seen are taken from a tunnel's budget, in nanoseconds.
+    static let budgetReviewNanoseconds: UInt64 = 100_000_000
+    /// Bytes of an outer header of UDP in front of each message: over IPv4, and over IPv6.
+    static let outerBytesIPv4 = 28
+    static let outerBytesIPv6 = 48
+    /// What each packet of a frame that is cut later has of headers and padding, about.
+    static let innerHeaderBytes = 60
+    /// Bytes of a hand-over's settings of one tunnel, as text.
+    static let settingsTextBytesMax = 1 << 26
 
     // MARK: Receiving
 
@@ -70,6 +87,20 @@ public enum EngineLimits {
     /// Less than this behind a message is no queue: the longest message, as CoDel's largest packet
     /// (RFC 8289, section 4.1).
     static let standingQueueBytes = 1 << 16
+    /// What a datagram costs a worker beside its bytes, in bytes that would cost as much.
+    static let datagramCostBytes = 600
+    /// With lanes, the messages taken out of the sockets and not yet delivered are at most about
+    /// this many bytes: what waits, waits in its own lane.
+    static let heldBytesWithLanes = 1 << 17
+    /// What a lane may take in before another one's turn, counted as `datagramCostBytes` says.
+    static let laneQuantumBytes = 1 << 16
+    /// Greatest weight of a lane: it may take in so many quanta in one turn.
+    static let laneWeightMax = 1_000
+    /// Lanes of a gateway's port, and most data sockets of all workers together.
+    static let lanesMax = 128
+    static let dataSocketsMax = 1_024
+    /// Lanes that one look finds ready.
+    static let lanesPerPass = 32
     /// Opened packets that may wait for their delivery.
     static let packetsHeld = messagesHeld * 64
     /// Counters of waiting packets, by the hash of their flow.
@@ -101,6 +132,9 @@ public enum EngineLimits {
     /// How often a device that was moved to another network namespace is looked at, in nanoseconds.
     static let foreignLinkNanoseconds: UInt64 = 1_000_000_000
 
+    /// How often connections that are over are forgotten, in nanoseconds.
+    static let accessReviewNanoseconds: UInt64 = 3_600_000_000_000
+
     /// Longest time that a sleeping worker keeps what a posted command took away, in nanoseconds.
     static let bellNanoseconds: UInt64 = 50_000_000
 
@@ -124,10 +158,37 @@ public enum EngineLimits {
     static let socketPauseNanosecondsMax: UInt64 = 30_000_000_000
     /// Configuration connections at once, and how long one may stay silent.
     static let controlConnectionsMax = 128
+    /// Numbers that connections are told apart by; far more than are open at once.
+    static let connectionNumbers: UInt32 = 1 << 30
     static let controlConnectionNanoseconds: UInt64 = 10_000_000_000
+    /// Requests from within the process that wait for the control thread.
+    static let controlRequestsWaiting = 1_024
+    /// Those of one tunnel that are carried out before others have their turn.
+    static let controlRequestsPerPass = 64
+    /// Tunnels of one engine: what the numbers in session indices and tokens have room for.
+    static let tunnelsMax = 4_096
+    /// Answers to injected packets that wait for whoever asked.
+    static let answersWaiting = 256
+    /// Answers that one tunnel's worker hands on per second, and in one burst.
+    static let answersPerSecond = 400.0
+    static let answerBurst = 128.0
     /// Bytes read from one configuration connection before others have their turn.
     static let controlReadBytes = 1 << 16
     /// ICMP errors that one worker writes per second, and in one burst.
     static let icmpPerSecond = 1_000.0
     static let icmpBurst = 50.0
+
+    // MARK: Handover to another process
+
+    /// How long the other process may take, in nanoseconds: to begin to speak; to make itself ready
+    /// while this one goes on; to take up the state while nobody serves; and one message.
+    static let handoverHelloNanoseconds: UInt64 = 5_000_000_000
+    static let handoverReadyNanoseconds: UInt64 = 20_000_000_000
+    static let handoverStateNanoseconds: UInt64 = 3_000_000_000
+    static let handoverMessageNanoseconds: UInt64 = 1_000_000_000
+    /// Descriptors that a new process takes: sockets, and queues and listeners of all tunnels.
+    static let handoverDescriptorsMax =
+        UDPSocketGroup.dataSocketsMax + 2 + tunnelsMax * (workersMax + 1)
+    /// How long a worker that ends may send and deliver what is here.
+    static let finishNanoseconds: UInt64 = 5_000_000
 }

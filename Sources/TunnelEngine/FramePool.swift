@@ -26,6 +26,11 @@ struct FramePool: ~Copyable {
         freeLarge = SlotStack(firstSlot: Int32(smallSlots), count: largeSlots)
     }
 
+    /// The longest packet that a small slot holds.
+    var smallPacketBytesMax: Int {
+        EngineLimits.smallSlotBytes - EngineLimits.frameTailBytes - VirtioNetHeader.count
+    }
+
     var freeSmallCount: Int { freeSmall.count }
     var freeLargeCount: Int { freeLarge.count }
 

@@ -1,6 +1,7 @@
 import LinuxNetworking
 import PacketFormats
 import PacketMemory
+import WireGuardProtocol
 
 /// Received messages that are still to be opened or delivered.
 ///
@@ -24,6 +25,9 @@ struct ReceiveQueue: ~Copyable {
     /// Bytes of unopened messages and of packets in the backlog.
     private(set) var byteCount = 0
 
+    /// The lane that each message came by, by its place in the batch.
+    private var lanes: FixedTable<Int32>
+
     private var backlog: FixedTable<Packet>
     private var backlogFirst = 0
     private var backlogEnd = 0
@@ -34,6 +38,7 @@ struct ReceiveQueue: ~Copyable {
         var region: ByteRegion
         var message: Int
         var flow: UInt32
+        var tunnel: TunnelID
     }
 
     /// - Parameter messageCapacity: Messages that fit; each takes ``EngineLimits/messageBytes``.
@@ -44,7 +49,8 @@ struct ReceiveQueue: ~Copyable {
     ) {
         batch = ReceiveBatch(
             messageCapacity: messageCapacity, bytesPerMessage: EngineLimits.messageBytes)
-        let nothing = Packet(region: batch.region(0), message: 0, flow: 0)
+        let nothing = Packet(region: batch.region(0), message: 0, flow: 0, tunnel: 0)
+        lanes = FixedTable(repeating: 0, count: messageCapacity)
         backlog = FixedTable(repeating: nothing, count: packetCapacity)
         waiting = FixedTable(repeating: 0, count: EngineLimits.waitingFlows)
     }
@@ -55,7 +61,7 @@ struct ReceiveQueue: ~Copyable {
     /// Takes what the socket has, as far as there is room.
     ///
     /// - Returns: Number of messages taken.
-    mutating func fill(from socket: UDPSocket, limit: Int) -> Int {
+    mutating func fill(from socket: UDPSocket, lane: Int = 0, limit: Int) -> Int {
         first = nextMessage ?? firstUnopened
         let place = index(of: end)
         let room = min(batch.messageCapacity - (end - first), batch.messageCapacity - place)
@@ -63,6 +69,7 @@ struct ReceiveQueue: ~Copyable {
         let count = max(socket.receive(batch, at: place, limit: min(limit, room)), 0)
         for message in end..<end + count {
             byteCount += size(of: message)
+            lanes[index(of: message)] = Int32(truncatingIfNeeded: lane)
             if isSmall(message) { smallCount += 1 }
         }
         end += count
@@ -71,6 +78,9 @@ struct ReceiveQueue: ~Copyable {
 
     /// Whether there is nothing to open and nothing to deliver.
     var isEmpty: Bool { firstUnopened == end && backlogIsEmpty }
+
+    /// Messages that are still to be opened.
+    var unopened: Range<Int> { firstUnopened..<end }
 
     /// Whether a small message is still to be opened.
     var hasSmall: Bool { smallCount > 0 }
@@ -90,6 +100,22 @@ struct ReceiveQueue: ~Copyable {
         return message
     }
 
+    /// What taking in the newest `count` messages costs a worker, in bytes that would cost as much.
+    func cost(ofNewest count: Int) -> Int {
+        (end - count..<end).reduce(0) { $0 + cost(of: $1) }
+    }
+
+    /// Bytes that would cost a worker as much as the message.
+    func cost(of message: Int) -> Int {
+        let byteCount = size(of: message)
+        let segment = batch.segmentByteCount(index(of: message))
+        let datagramCount = segment > 0 ? (byteCount + segment - 1) / segment : 1
+        return byteCount + datagramCount * EngineLimits.datagramCostBytes
+    }
+
+    /// The lane that a message came by.
+    func lane(of message: Int) -> Int { Int(lanes[index(of: message)]) }
+
     /// Where a message lies in the batch.
     func index(of message: Int) -> Int { message % batch.messageCapacity }
 
@@ -101,9 +127,12 @@ struct ReceiveQueue: ~Copyable {
 
     /// Puts a packet at the end of the backlog, which must not be full. Its message keeps its place
     /// until the packet has been taken.
-    mutating func append(_ region: ByteRegion, of message: Int, flow: UInt32) {
+    mutating func append(
+        _ region: ByteRegion, of message: Int, flow: UInt32, tunnel: TunnelID = 0
+    ) {
         precondition(!backlogIsFull, "the backlog is full")
-        backlog[backlogEnd % backlog.count] = Packet(region: region, message: message, flow: flow)
+        backlog[backlogEnd % backlog.count] = Packet(
+            region: region, message: message, flow: flow, tunnel: tunnel)
         backlogEnd += 1
         waiting[Int(flow) % waiting.count] += 1
         byteCount += region.count
@@ -111,14 +140,28 @@ struct ReceiveQueue: ~Copyable {
 
     /// Takes the oldest packet of the backlog. Its bytes stay until the next call of
     /// ``fill(from:limit:)``.
-    mutating func next() -> ByteRegion? {
+    mutating func next() -> (region: ByteRegion, tunnel: TunnelID)? {
         guard !backlogIsEmpty else { return nil }
         let packet = backlog[backlogFirst % backlog.count]
         backlogFirst += 1
         waiting[Int(packet.flow) % waiting.count] -= 1
         byteCount -= packet.region.count
-        return packet.region
+        return (packet.region, packet.tunnel)
     }
+
+    /// Takes the backlog's packets away from a tunnel that ends: its number may be another's before
+    /// they are taken. They keep their places, and are ``nobody``'s.
+    ///
+    /// - Complexity: O(packets in the backlog).
+    mutating func disown(_ tunnel: TunnelID) {
+        for place in backlogFirst..<backlogEnd
+        where backlog[place % backlog.count].tunnel == tunnel {
+            backlog[place % backlog.count].tunnel = Self.nobody
+        }
+    }
+
+    /// No tunnel's number.
+    static let nobody: TunnelID = -1
 
     /// The message that the oldest packet of the backlog came in.
     var nextMessage: Int? {

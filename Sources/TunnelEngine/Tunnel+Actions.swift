@@ -9,7 +9,7 @@ extension Tunnel {
     func performActions() {
         guard !device.actions.isEmpty else { return }
         perform()
-        flushHandshakes()
+        engine.flushHandshakes()
     }
 
     /// As ``performActions()``, but messages leave when the batch is full or flushed.
@@ -21,9 +21,9 @@ extension Tunnel {
         while let action = device.actions.popFirst() {
             switch action {
             case .sendHandshake(let message, let endpoint, let peer):
-                postCommands()
+                engine.postCommands()
                 let sticky = endpoint == source ? local : peer.flatMap { peers[$0]?.localAddress }
-                send(message, to: endpoint, from: sticky)
+                engine.send(message, to: endpoint, from: sticky)
                 log.trace("\(message.kind) to \(endpoint)")
             case .endpointChanged(let id, let endpoint):
                 noteEndpoint(id, endpoint, endpoint == source ? local : nil)
@@ -31,10 +31,10 @@ extension Tunnel {
                 queue(action)
             }
         }
-        postCommands()
+        engine.postCommands()
     }
 
-    private func queue(_ action: Action) {
+    func queue(_ action: Action) {
         switch action {
         case .install(let session, let use):
             queueForAll(.install(session))
@@ -55,8 +55,8 @@ extension Tunnel {
             // A worker with packets confirms the session by them; elsewhere a keepalive would
             // come before them.
             let confirming = device.activity(peer)?.holdingWorker ?? device.homeWorker(peer)
-            for index in workers.indices {
-                pendingCommands[index].append(.sendStaged(peer, confirming: index == confirming))
+            for index in engine.workers.indices {
+                queue(.sendStaged(peer, confirming: index == confirming), for: index)
             }
         case .discardStaged(let peer):
             queueForAll(.discardStaged(peer))
@@ -82,16 +82,27 @@ extension Tunnel {
         peers[session.peer]?.noteReception(of: session)
     }
 
-    private func queueForAll(_ command: WorkerCommand) {
-        for index in workers.indices { pendingCommands[index].append(command) }
-    }
-
     private func noteEndpoint(_ id: PeerID, _ endpoint: Endpoint?, _ local: LocalAddress?) {
         guard var peer = peers[id] else { return }
         if peer.endpoint != endpoint || local != nil { peer.localAddress = local }
         peer.endpoint = endpoint
         peers[id] = peer
         postDestination(of: id, peer)
+    }
+}
+
+extension Tunnel {
+    /// Prepares the peer's destination for the workers' sockets.
+    func postDestination(of id: PeerID, _ peer: PeerState) {
+        guard let family = engine.sockets?.family else { return }
+        let destination = peer.endpoint.flatMap {
+            Destination($0, family: family, source: peer.localAddress)
+        }
+        queueForAll(.setDestination(id, destination))
+    }
+
+    func postDestinations() {
+        for (id, peer) in peers { postDestination(of: id, peer) }
     }
 }
 

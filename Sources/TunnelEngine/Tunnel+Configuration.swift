@@ -1,9 +1,12 @@
+import AccessControl
 import Cryptography
+import EgressScheduling
+import InferenceTraffic
 import LinuxNetworking
 import Logging
 import PacketFormats
 import Telemetry
-import WireGuardConfiguration
+public import WireGuardConfiguration
 import WireGuardProtocol
 
 /// The cross-platform user-space configuration protocol, as far as it touches the tunnel.
@@ -11,11 +14,25 @@ import WireGuardProtocol
 /// Source: https://www.wireguard.com/xplatform/.
 extension Tunnel {
     /// Carries out one request. Its text was checked as a whole before anything changes.
-    func answer(to request: [UInt8]) -> [UInt8] {
+    ///
+    /// - Returns: `nil` if the connection gets its answer later.
+    func answer(to request: [UInt8], on connection: UInt32) -> [UInt8]? {
         do throws(UAPIError) {
             switch try UAPI.parse(request: request, scope: Self.interfaceIndex) {
             case .get: return UAPI.serialize(status())
             case .status: return UAPI.serialize(engineStatus())
+            case .qos:
+                answerLater(.status, on: connection) { UAPI.serialize($0.qosStatus($1)) }
+                return nil
+            case .flows(let query):
+                answerLater(.flows(FlowFilter(query)), on: connection) {
+                    UAPI.serialize($0.flowReports($1))
+                }
+                return nil
+            case .setQoS(let settings):
+                defer { finishChanges() }
+                use(settings)
+                return UAPI.successAnswer
             case .set(let settings):
                 defer { finishChanges() }
                 try apply(settings)
@@ -32,28 +49,35 @@ extension Tunnel {
         try? RoutingNetlink().linkByName(name).index
     }
 
-    private func apply(_ changes: DeviceSettings) throws(UAPIError) {
+    /// Carries out a request all but for ``finishChanges()``; one that is refused changes nothing.
+    func apply(_ changes: DeviceSettings) throws(UAPIError) {
         let now = Clock.monotonicNanoseconds()
-        // What the kernel may refuse comes first: a refused request changes nothing.
-        do {
-            try applyToSockets(changes)
-        } catch {
-            throw UAPIError(error)
-        }
+        try checkRotation(changes)
+        try engine.checkKey(changes.privateKey?.secret?.publicKey, of: self)
+        // What the kernel may refuse comes before all that cannot fail.
+        try engine.applyToSockets(changes)
         if let change = changes.privateKey {
-            device.setPrivateKey(change.secret, now: now)
+            try setPrivateKey(change.secret, rotates: changes.rotatesPrivateKey, now)
+            engine.noteKey(of: self)
             dropRemovedPeers()
             performActions()
         }
         if changes.replacePeers {
-            for id in Array(peers.keys) { remove(id) }
+            let ids = Array(peers.keys)
+            // All at once, so that routes which are made in between are made of little.
+            for id in ids { removeAllowedIPs(of: id) }
+            for id in ids { remove(id) }
         }
-        for peer in changes.peers { apply(peer, now) }
+        for peer in changes.peers { try apply(peer, now) }
     }
 
-    private func finishChanges() {
-        if settings.routesChanged { postRoutes() }
-        postCommands()
+    /// Tells the workers what ``apply(_:)`` changed.
+    func finishChanges() {
+        if settings.routesChanged {
+            reviewSteering()
+            postRoutes()
+        }
+        engine.postCommands()
         performActions()
     }
 
@@ -62,38 +86,21 @@ extension Tunnel {
         settings.routesChanged = false
         // Routes first: no worker may look a peer up after it has forgotten it.
         postToAll(
-            [.route(RoutingTable(settings.allowedIPs))]
+            [.route(RoutingTable(settings.allowedIPs, preferences: settings.preferences))]
                 + settings.removedPeers.map { .removePeer($0) })
         settings.removedPeers = []
     }
 
-    /// Takes up port and mark together or not at all.
-    private func applyToSockets(_ changes: DeviceSettings) throws(UDPSocketError) {
-        let mark = changes.firewallMark ?? settings.firewallMark
-        let port = changes.listenPort ?? settings.listenPort
-        // Zero asks for any port: the one that is open will do, and packets under way arrive.
-        if let sockets, port == settings.listenPort || port == 0 {
-            if mark != settings.firewallMark { try sockets.setFirewallMark(mark) }
-        } else if settings.isUp && changes.listenPort != nil {
-            try openSockets(port: port, firewallMark: mark)
-        } else {
-            let asksForPort = changes.listenPort != nil && port != 0
-            if asksForPort || mark != settings.firewallMark {
-                try probe(port: asksForPort ? port : 0, firewallMark: mark)
-            }
-            settings.listenPort = port
-        }
-        settings.firewallMark = mark
-    }
-
-    private func apply(_ change: PeerSettings, _ now: UInt64) {
+    private func apply(_ change: PeerSettings, _ now: UInt64) throws(UAPIError) {
         let known = device.peerID(change.publicKey)
         if change.remove {
             if let known { remove(known) }
             return
         }
         if known == nil && change.updateOnly { return }
-        guard let id = known ?? add(change.publicKey, now) else { return }
+        let added = known == nil ? try add(change.publicKey, now) : known
+        guard let id = added else { return }
+        if let successor = change.successorKey { try replacePublicKey(of: id, successor, now) }
         if let preshared = change.presharedKey {
             device.setPresharedKey(id, preshared.secret)
         }
@@ -101,21 +108,59 @@ extension Tunnel {
         if let seconds = change.persistentKeepaliveSeconds {
             device.setPersistentKeepalive(id, seconds: seconds, now: now)
         }
-        if change.replaceAllowedIPs { removeAllowedIPs(of: id) }
-        for allowedIP in change.allowedIPs {
-            switch allowedIP {
-            case .add(let prefix):
-                settings.allowedIPs.insert(prefix, id)
-                steering?.set(prefix, queue: device.homeWorker(id))
-            case .remove(let prefix):
-                if settings.allowedIPs.remove(prefix, id) { steering?.remove(prefix) }
-            }
-            settings.routesChanged = true
-        }
+        changeAllowedIPs(of: id, by: change)
+        if let preference = change.preference { prefer(id, preference) }
         performActions()
     }
 
-    private func add(_ publicKey: PublicKey, _ now: UInt64) -> PeerID? {
+    /// Leaves the routes alone where nothing changes: making them anew takes the longest of all,
+    /// and whoever applies a whole state again would wait for it.
+    private func changeAllowedIPs(of id: PeerID, by change: PeerSettings) {
+        if change.replaceAllowedIPs {
+            let present = settings.allowedIPs.prefixes(of: id)
+            let isShared = present.contains { settings.allowedIPs.isShared($0) }
+            if !isShared, change.allowedIPs == present.map({ .add($0) }) { return }
+            removeAllowedIPs(of: id)
+        }
+        for allowedIP in change.allowedIPs {
+            switch allowedIP {
+            case .add(let prefix):
+                let isAlone = settings.allowedIPs.owners(of: prefix) == [id]
+                if isAlone, !settings.allowedIPs.isShared(prefix) { continue }
+                settings.allowedIPs.insert(prefix, id)
+                steer(prefix)
+            case .share(let prefix):
+                guard settings.allowedIPs.share(prefix, id) else { continue }
+                steer(prefix)
+            case .remove(let prefix):
+                guard settings.allowedIPs.remove(prefix, id) else { continue }
+                steer(prefix)
+            }
+            settings.routesChanged = true
+        }
+    }
+
+    /// Packets to a prefix go to the worker of its owner, or of the first of several.
+    func steer(_ prefix: IPPrefix) {
+        if let owner = settings.allowedIPs.owner(of: prefix) {
+            steering?.set(prefix, queue: worker(for: owner))
+        } else {
+            steering?.remove(prefix)
+        }
+    }
+
+    private func prefer(_ id: PeerID, _ preference: PeerSettings.Preference) {
+        let wanted = PeerPreference(
+            level: preference.level, priority: preference.priority, weight: preference.weight)
+        guard settings.preferences.updateValue(wanted, forKey: id) != wanted else { return }
+        settings.routesChanged = true
+    }
+
+    private func add(_ publicKey: PublicKey, _ now: UInt64) throws(UAPIError) -> PeerID? {
+        if let peersMax = limits.limits.peersMax, peers.count >= peersMax {
+            throw UAPIError(
+                .invalid, "\(name) may have \(peersMax) peers and has them: raise its limit")
+        }
         guard let id = device.addPeer(publicKey, now: now), let activity = device.activity(id)
         else {
             log.notice("a peer with this interface's own public key was ignored")
@@ -124,7 +169,8 @@ extension Tunnel {
         let peer = PeerState(publicKey: publicKey)
         peers[id] = peer
         // Workers learn of the peer before all else that concerns it.
-        for index in workers.indices { pendingCommands[index].append(.addPeer(id, activity)) }
+        queueForAll(.addPeer(id, activity))
+        queuePeerQoS(id)
         log.debug("peer \(peer.name) added")
         return id
     }
@@ -134,6 +180,7 @@ extension Tunnel {
     private func remove(_ id: PeerID) {
         let name = peers.removeValue(forKey: id)?.name
         removeAllowedIPs(of: id)
+        settings.preferences[id] = nil
         settings.removedPeers.append(id)
         device.removePeer(id)
         if settings.removedPeers.count >= EngineLimits.removedPeersUnposted { postRoutes() }
@@ -142,10 +189,9 @@ extension Tunnel {
     }
 
     private func removeAllowedIPs(of id: PeerID) {
-        if let steering {
-            for prefix in settings.allowedIPs.prefixes(of: id) { steering.remove(prefix) }
-        }
+        let prefixes = settings.allowedIPs.prefixes(of: id)
         settings.allowedIPs.removeAll(of: id)
+        if steering != nil { for prefix in prefixes { steer(prefix) } }
         settings.routesChanged = true
     }
 
@@ -163,10 +209,11 @@ extension Tunnel {
         postDestination(of: id, peer)
     }
 
-    private func status() -> DeviceStatus {
+    /// The tunnel as it is, keys included; only for the thread of ``run()``, also after its end.
+    public func status() -> DeviceStatus {
         DeviceStatus(
-            privateKey: device.unsafePrivateKey, listenPort: settings.listenPort,
-            firewallMark: settings.firewallMark,
+            privateKey: device.unsafePrivateKey, listenPort: engine.listenPort,
+            firewallMark: engine.firewallMark,
             peers: peers.keys.sorted().compactMap(peerStatus))
     }
 
@@ -186,27 +233,27 @@ extension Tunnel {
 
     private func engineStatus() -> EngineStatus {
         var status = EngineStatus(
-            version: Release.version, mtu: settings.mtu, socketFault: socketFault?.reason,
-            workerCount: workers.count, cipher: cipherSummary,
-            offloads: offloadNames, fallbacks: fallbacks,
-            uptimeSeconds: (Clock.monotonicNanoseconds() - startedAt) / 1_000_000_000)
-        let drops = workers.map(\.drops) + [handshakeDrops]
-        for reason in DropReason.allCases {
-            status.drops.append(
-                .init(reason: reason.name, count: CounterSet.total(of: reason, in: drops)))
-        }
-        for counter in EngineCounter.allCases where counter.isDrop {
-            status.drops.append(
-                .init(
-                    reason: counter.name,
-                    count: CounterSet.total(of: counter, in: workers.map(\.events))))
-        }
-        status.drops.append(
-            .init(
-                reason: "socket_overflow",
-                count: closedSocketDrops + UInt64(sockets?.kernelDropCount ?? 0)))
+            version: Release.version, mtu: settings.mtu, socketFault: engine.socketFault?.reason,
+            workerCount: engine.workers.count, cipher: engine.cipherSummary,
+            offloads: offloadNames, fallbacks: engine.fallbacks,
+            uptimeSeconds: (Clock.monotonicNanoseconds() - engine.startedAt) / 1_000_000_000)
+        // What is nobody's is told with the only tunnel, where there is but one.
+        let drops = counters.map(\.drops) + [handshakeDrops]
+        let events = counters.map(\.events)
+        status.drops = engine.isShared
+            ? Engine.drops(drops, events) : engine.drops(with: drops, events)
+        status.access = access.map(accessStatus)
         status.peers = peers.keys.sorted().compactMap(peerHealth)
         return status
+    }
+
+    private func accessStatus(_ filter: AccessFilter) -> EngineStatus.Access {
+        EngineStatus.Access(
+            connections: filter.state.count(now: Clock.monotonicNanoseconds()),
+            connectionsMax: filter.state.capacity, refusedConnections: filter.state.refusedCount,
+            denials: filter.denials.filter { $0.count > 0 }.map {
+                EngineStatus.Access.Denials(rule: $0.name, count: $0.count)
+            })
     }
 
     private func peerHealth(_ id: PeerID) -> EngineStatus.PeerHealth? {
@@ -219,22 +266,10 @@ extension Tunnel {
 
     private var offloadNames: [String] {
         var names = tun.offloads.isEmpty ? [] : ["\(tun.offloads)"]
-        if let offloads = sockets?.offloads {
+        if let offloads = engine.sockets?.offloads {
             if offloads.segmentation { names.append("UDP_SEGMENT") }
             if offloads.receiveCoalescing { names.append("UDP_GRO") }
         }
         return names
-    }
-}
-
-extension UAPIError {
-    fileprivate init(_ error: UDPSocketError) {
-        let kind: Kind =
-            switch error {
-            case .portInUse: .addressInUse
-            case .notPermitted: .notPermitted
-            case .failed: .inputOutput
-            }
-        self.init(kind, error.description)
     }
 }

@@ -5,11 +5,15 @@ import WireGuardProtocol
 
 /// What the kernel and the workers report.
 extension Tunnel {
-    /// Reads MTU and state once at start; afterwards changes are announced.
+    /// Reads MTU and state once at start; afterwards changes are announced, or looked for.
     func readLink() throws {
-        let link = try RoutingNetlink().link(linkIndex)
+        let link = try inNamespaceOfDevice { try RoutingNetlink().link(linkIndex) }
         settings.mtu = link.mtu
         settings.isUp = link.isUp
+    }
+
+    func inNamespaceOfDevice<Result>(_ body: () throws -> Result) throws -> Result {
+        monitor != nil ? try body() : try tun.inItsNamespace(body)
     }
 
     func readLinkChanges() {
@@ -47,6 +51,12 @@ extension Tunnel {
         let now = Clock.monotonicNanoseconds()
         guard let deadline = foreignLinkDeadline, deadline <= now else { return }
         foreignLinkDeadline = now + EngineLimits.foreignLinkNanoseconds
+        lookAtForeignLink()
+    }
+
+    /// Takes up the state of a device in another namespace now, as after somebody changed it.
+    func lookAtForeignLink() {
+        guard monitor == nil else { return }
         guard tun.isAttached else { return end = .deviceRemoved }
         do {
             note(
@@ -73,37 +83,17 @@ extension Tunnel {
             device.expireAllKeys()
             device.startPersistentKeepalives(now: Clock.monotonicNanoseconds())
             performActions()
-            updateSockets()
+            engine.updateSockets()
+            postToAll([.setUp(true)])
         } else {
-            updateSockets()
+            engine.updateSockets()
+            postToAll([.setUp(false)])
             device.expireAllKeys()
             performActions()
         }
     }
 
-    func readInbox() {
-        inbox.bell.drain()
-        let now = Clock.monotonicNanoseconds()
-        for event in inbox.take() {
-            switch event {
-            case .attention(let peer):
-                device.noteActivity(peer, now: now)
-            case .confirmed(let session):
-                device.sessionConfirmed(session, now: now)
-            case .roamed(let peer, let endpoint, let local):
-                noteRoaming(peer, endpoint, local)
-            case .handshakeMessage(let bytes, let source, let local):
-                receiveHandshake(bytes, from: source, at: local)
-            case .sourceRefused:
-                forgetLocalAddresses()
-            case .deviceGone:
-                end = .deviceRemoved
-            }
-            performActions()
-        }
-    }
-
-    private func noteRoaming(_ id: PeerID, _ endpoint: Endpoint, _ local: LocalAddress?) {
+    func noteRoaming(_ id: PeerID, _ endpoint: Endpoint, _ local: LocalAddress?) {
         guard var peer = peers[id] else { return }
         if peer.endpoint != endpoint { log.trace("peer \(peer.name) is now at \(endpoint)") }
         peer.endpoint = endpoint
@@ -111,38 +101,30 @@ extension Tunnel {
         peers[id] = peer
         device.endpointChanged(id, endpoint)
         postDestination(of: id, peer)
-        postCommands()
+        engine.postCommands()
     }
 
     /// Lets the routing table choose where datagrams leave from, until peers are heard of again.
-    private func forgetLocalAddresses() {
+    func forgetLocalAddresses() {
         for (id, peer) in peers where peer.localAddress != nil {
             peers[id]?.localAddress = nil
             postDestination(of: id, PeerState(publicKey: peer.publicKey, endpoint: peer.endpoint))
         }
-        postCommands()
+        engine.postCommands()
     }
 
-    func postToAll(_ commands: [WorkerCommand]) {
-        for index in workers.indices { pendingCommands[index] += commands }
-        postCommands()
+    /// Has all workers do something for this tunnel, now.
+    func postToAll(_ commands: [TunnelCommand]) {
+        for command in commands { queueForAll(command) }
+        engine.postCommands()
     }
 
-    func postCommands() {
-        for (index, link) in workers.enumerated() where !pendingCommands[index].isEmpty {
-            link.post(pendingCommands[index])
-            pendingCommands[index] = []
-            if bellDeadline == nil {
-                bellDeadline = Clock.monotonicNanoseconds() + EngineLimits.bellNanoseconds
-            }
-        }
+    func queueForAll(_ command: TunnelCommand) {
+        for index in engine.workers.indices { queue(command, for: index) }
     }
 
-    /// Wakes workers that have slept since commands were posted, so that keys that are over are
-    /// wiped soon, however quiet the tunnel is.
-    func ringOwedBells() {
-        guard let deadline = bellDeadline, deadline <= Clock.monotonicNanoseconds() else { return }
-        bellDeadline = nil
-        for link in workers { link.bell.signal() }
+    /// Has a worker do something when commands are posted next.
+    func queue(_ command: TunnelCommand, for worker: Int) {
+        engine.pendingCommands[worker].append(.tunnel(number, command))
     }
 }

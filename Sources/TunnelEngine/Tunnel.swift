@@ -1,131 +1,128 @@
+import AccessControl
 public import LinuxNetworking
-public import Logging
 import Cryptography
-import EgressScheduling
+public import EgressScheduling
+import Logging
 import PacketFormats
 import SystemPackage
 import Telemetry
 import WireGuardConfiguration
 import WireGuardProtocol
 
-/// One tunnel interface: a TUN device, its peers, and the threads that serve them.
-///
-/// The thread that calls ``run()`` becomes the control thread. It alone owns configuration,
-/// handshakes and timers, and tells the workers what changed. Steps of its loop, all serial:
-/// 1. link changes and what the workers report;
-/// 2. handshake messages from the control socket (`Tunnel+Handshakes.swift`);
-/// 3. configuration requests (`Tunnel+Configuration.swift`, `ControlConnection.swift`);
-/// 4. timers that are due;
-/// 5. the protocol's actions: messages to peers, commands to workers (`Tunnel+Actions.swift`).
-public final class Tunnel {
-    /// What the operator can set at start.
-    public struct Options: Sendable {
-        /// Data-plane threads; at most ``EngineLimits/workersMax``.
-        public var workers: Int
-        /// Traffic class byte of handshake messages: DSCP in the upper six bits. The kernel's
-        /// WireGuard uses AF41 (0x88).
-        public var handshakeTrafficClass: UInt8 = 0x88
-        /// Niceness of the workers: under a full processor, packets go before their producers.
-        public var workerNiceness = -10
-        /// Scheduler slice asked for, in nanoseconds (Linux 6.12 and later).
-        public var workerSliceNanoseconds: UInt64 = 200_000
-        /// Whether the outer header copies the inner ECN field, as the kernel's WireGuard does.
-        /// Peers that ignore it would lose the path's marks.
-        public var copiesECN = true
-        /// Standing delay that the receive socket may have before bulk is slowed down.
-        public var receiveTargetNanoseconds: UInt64 = 300_000
-        /// How long it must have stood.
-        public var receiveIntervalNanoseconds: UInt64 = 4_000_000
-        /// Receive buffer of each data socket in bytes, as given to SO_RCVBUF.
-        public var receiveBufferBytes = EngineLimits.receiveBufferBytes
+/// What a tunnel is made of.
+public struct TunnelSetup: Sendable {
+    /// Tells the tunnel apart in logs and metrics.
+    public var name: String
+    /// Closed when the tunnel ends.
+    public var tun: TunDevice
+    /// Configuration socket; closed when the tunnel ends.
+    public var listener: UnixSocketListener
+    public var limits: TenantLimits
 
-        public init(workers: Int) {
-            self.workers = min(max(workers, 1), EngineLimits.workersMax)
-        }
+    public init(
+        name: String, tun: TunDevice, listener: UnixSocketListener,
+        limits: TenantLimits = TenantLimits()
+    ) {
+        self.limits = limits
+        self.name = name
+        self.tun = tun
+        self.listener = listener
     }
+}
 
-    /// Why ``run()`` returned.
+/// One tunnel interface: a TUN device, its keys and its peers; on a gateway, one tenant's.
+///
+/// It belongs to the control thread of its ``Engine``.
+public final class Tunnel {
+    /// Why a tunnel ended.
     public enum End: Sendable {
         case stopped
         case deviceRemoved
     }
 
+    /// Steers the tunnel from other threads.
+    public let control: TunnelControl
+    public let name: String
+
+    /// Name of the interface as it was opened.
+    public var interface: String { tun.name }
+
+    let number: TunnelID
+    unowned let engine: Engine
     let tun: TunDevice
     /// Gives each peer's packets to the worker that receives from it; `nil` with one worker, or
     /// where the kernel refuses.
     let steering: TunSteering?
-    let options: Options
-    let log: Logger
     let device: WireGuardDevice
-    let loop: EventLoop
-    let inbox: ControlInbox
+    let log: Logger
     /// Tells of the interface's changes while it is in our namespace.
     var monitor: LinkMonitor?
-    /// Of the interface in our namespace.
+    /// Of the interface in its namespace.
     let linkIndex: UInt32
-    /// When an interface that was moved to another namespace is looked at again.
+    /// When an interface in another namespace is looked at again.
     var foreignLinkDeadline: UInt64?
     let listener: UnixSocketListener
-    let signals: SignalDescriptor
-    let cipherImplementation: PacketCipher.Implementation
-    let cipherSummary: String
-
-    var workers: [WorkerLink] = []
-    var threads: [WorkerThread] = []
-    var pendingCommands: [[WorkerCommand]] = []
-    var sockets: UDPSocketGroup?
-    /// `nil` while the sockets are open or the interface is down.
-    var socketFault: SocketFault?
-    var settings = InterfaceState()
-    var peers: [PeerID: PeerState] = [:]
-    var connections: [UInt64: ControlConnection] = [:]
-    var nextConnectionToken: UInt64 = 1_000
-    var fallbacks: [String] = []
-    let handshakes = ReceiveBatch(
-        messageCapacity: EngineLimits.handshakesPerPass, bytesPerMessage: EngineLimits.messageBytes)
-    var handshakeOutgoing = HandshakeOutbox()
+    /// One for each worker.
+    let counters: [WorkerCounters]
     let handshakeDrops = CounterSet<DropReason>()
-    /// Messages that sockets closed since had dropped because they were full.
-    var closedSocketDrops: UInt64 = 0
+
+    var settings = InterfaceState()
+    var limits = TunnelLimits(TenantLimits())
+    /// What may pass; `nil` where everything may.
+    var access: AccessFilter?
+    /// When connections that are over are forgotten next.
+    var accessReviewDeadline: UInt64 = 0
+    var qos = QoSSettings()
+    /// Shared by the workers; `nil` without one.
+    var budget: TenantBudget?
+    /// Whether all packets are to leave by the first worker.
+    var sharesOneWorker = false
+    /// Questions to the workers, by number.
+    var pendingReports: [UInt32: PendingReport] = [:]
+    var nextReport: UInt32 = 0
+    /// What is handed to whoever asked instead of the interface.
+    var probeMarks: ProbeMarks?
+    /// Handshakes that are worked on; `nil` without a limit.
+    var handshakeLimit: TokenBucket?
+    var peers: [PeerID: PeerState] = [:]
+    var connections: [UInt32: ControlConnection] = [:]
+    var nextConnection: UInt32 = 0
+    /// Until when initiations must carry a cookie of this tunnel.
     var underLoadUntil: UInt64 = 0
-    /// When sleeping workers must hear of commands that wake nobody by themselves.
-    var bellDeadline: UInt64?
-    /// Until when handshake messages gather; `nil` while each is taken up at once.
-    var handshakePauseEnd: UInt64?
-    /// Data that arrived on the control socket and may be passed on.
-    var strayBudget = TokenBucket(
-        perSecond: EngineLimits.straysPerSecond, burst: EngineLimits.straysBurst)
     var handshakeBudget = TokenBucket(
         perSecond: EngineLimits.handshakesPerSecond, burst: EngineLimits.handshakeBurst)
     var end: End?
-    let startedAt = Clock.monotonicNanoseconds()
+    /// Requests of other threads wait; see ``serveControl()``.
+    var hasMoreRequests = false
 
-    static let signalToken: UInt64 = 0
-    static let inboxToken: UInt64 = 1
-    static let linkToken: UInt64 = 2
-    static let listenerToken: UInt64 = 3
-    static let handshakeToken: UInt64 = 4
+    var loop: EventLoop { engine.loop }
 
-    /// - Parameters:
-    ///   - tun: The device; closed when the tunnel ends.
-    ///   - listener: Configuration socket.
-    ///   - signals: ``run()`` returns after one of them.
-    public init(
-        tun: TunDevice, listener: UnixSocketListener, signals: SignalDescriptor,
-        options: Options, log: Logger
+    /// - Parameter isRunningElsewhere: Whether another process serves the device until its state is
+    ///   restored here: nothing about it may change before.
+    init(
+        _ setup: TunnelSetup, number: TunnelID, lane: Int, engine: Engine,
+        isRunningElsewhere: Bool = false
     ) throws {
-        self.tun = tun
-        self.listener = listener
-        self.signals = signals
-        var options = options
-        options.workers = min(options.workers, tun.queues.count)
-        self.options = options
+        name = setup.name
+        tun = setup.tun
+        listener = setup.listener
+        self.number = number
+        self.engine = engine
+        var log = engine.log
+        if engine.isShared { log[metadataKey: "tenant"] = "\(setup.name)" }
         self.log = log
-        device = WireGuardDevice(workerCount: options.workers)
+        device = WireGuardDevice(
+            tunnel: number,
+            placement: ReceivePlacement(
+                workerCount: engine.options.workers, laneCount: engine.options.laneCount,
+                lane: lane),
+            indices: engine.indices)
         var refusal: Errno?
-        if options.workers > 1 {
+        if engine.options.workers > 1 {
             do {
-                steering = try TunSteering(tun, capacity: EngineLimits.steeredPrefixes)
+                let table = try TunSteering(capacity: EngineLimits.steeredPrefixes)
+                if !isRunningElsewhere { try table.attach(to: tun) }
+                steering = table
             } catch {
                 steering = nil
                 refusal = error
@@ -133,151 +130,113 @@ public final class Tunnel {
         } else {
             steering = nil
         }
-        loop = try EventLoop()
-        inbox = ControlInbox(bell: try EventDescriptor())
-        let monitor = try LinkMonitor()
-        self.monitor = monitor
+        control = try TunnelControl()
         linkIndex = tun.interfaceIndex
-        cipherImplementation = .fastest()
-        cipherSummary = PacketCipher(cipherImplementation).summary
-        try loop.add(signals.fileDescriptor, token: Self.signalToken, events: .readable)
-        try loop.add(inbox.bell.fileDescriptor, token: Self.inboxToken, events: .readable)
-        try loop.add(monitor.fileDescriptor, token: Self.linkToken, events: .readable)
-        try loop.add(listener.fileDescriptor, token: Self.listenerToken, events: .readable)
-        noteFallbacks(tun.fallbacks)
+        counters = engine.workers.map { _ in WorkerCounters() }
+        try loop.add(listener.fileDescriptor, token: token(.listener), events: .readable)
+        try loop.add(control.bell.fileDescriptor, token: token(.control), events: .readable)
+        if tun.isInOurNamespace {
+            let monitor = try LinkMonitor()
+            self.monitor = monitor
+            try loop.add(monitor.fileDescriptor, token: token(.link), events: .readable)
+        } else {
+            foreignLinkDeadline = Clock.monotonicNanoseconds()
+        }
+        engine.noteFallbacks(tun.fallbacks)
         if let refusal {
-            noteFallbacks([
+            engine.noteFallbacks([
                 "flows may change TUN queues, and packets their order: \(refusal) (needs CAP_BPF)"
             ])
         }
+        use(setup.limits)
+        sharesOneWorker = engine.link != nil
         lengthenQueue()
         try readLink()
-        try startWorkers()
     }
 
-    /// Serves the tunnel until it is stopped or its device is deleted.
-    public func run() -> End {
-        updateSockets()
-        while end == nil {
-            wait()
-            expireConnections()
-            ringOwedBells()
-            retrySockets()
-            resumeHandshakes()
-            reviewForeignLink()
-            if runsTimers {
-                device.advance(now: Clock.monotonicNanoseconds(), wallClock: WallClock.now)
-            }
-            performActions()
+    /// Takes up limits; workers are told by others.
+    func use(_ limits: TenantLimits) {
+        self.limits = TunnelLimits(limits)
+        handshakeLimit = limits.handshakesPerSecond.map {
+            TokenBucket(perSecond: Double($0), burst: max(Double($0), 1))
         }
-        shutDown()
-        return end ?? .stopped
+    }
+
+    func token(_ part: EventSource.Part) -> UInt64 {
+        EventSource.ofTunnel(number, part).token
+    }
+
+    func serve(_ part: EventSource.Part) {
+        switch part {
+        case .link: readLinkChanges()
+        case .listener: acceptConnection()
+        case .control: serveControl()
+        case .connection(let number): serve(connection: number)
+        }
     }
 
     /// Without sockets nothing leaves, and no timer may count a message as sent.
-    private var runsTimers: Bool { sockets != nil }
+    private var runsTimers: Bool { engine.sockets != nil && settings.isUp }
 
-    private func wait() {
+    /// Does what is due.
+    func keepTime() {
+        expireConnections()
+        reviewForeignLink()
+        reviewAccess()
+        if hasMoreRequests { serveControl() }
+        if runsTimers, let deadline = device.nextDeadline {
+            let now = Clock.monotonicNanoseconds()
+            if deadline <= now { device.advance(now: now, wallClock: WallClock.now) }
+        }
+        performActions()
+    }
+
+    var nextDeadline: UInt64? {
+        if hasMoreRequests { return 0 }
+        return [
+            runsTimers ? device.nextDeadline : nil, nextConnectionDeadline, foreignLinkDeadline,
+            access == nil ? nil : accessReviewDeadline,
+        ].compactMap { $0 }.min()
+    }
+
+    private func reviewAccess() {
+        guard let access else { return }
         let now = Clock.monotonicNanoseconds()
-        var timeout: Int64?
-        let deadlines = [
-            runsTimers ? device.nextDeadline : nil, nextConnectionDeadline, bellDeadline,
-            handshakePauseEnd, foreignLinkDeadline, socketFault?.retryAt,
-        ]
-        if let deadline = deadlines.compactMap({ $0 }).min() {
-            timeout = deadline > now ? Int64(clamping: deadline - now) : 0
-        }
-        let readyCount = loop.wait(timeoutNanoseconds: timeout)
-        for index in 0..<readyCount {
-            let token = loop.token(at: index)
-            switch token {
-            case Self.signalToken: if signals.next() != nil { end = .stopped }
-            case Self.inboxToken: readInbox()
-            case Self.linkToken: readLinkChanges()
-            case Self.listenerToken: acceptConnection()
-            case Self.handshakeToken: receiveHandshakes()
-            default: serve(connection: token)
-            }
-        }
-    }
-
-    private func startWorkers() throws {
-        for index in 0..<options.workers {
-            workers.append(WorkerLink(bell: try EventDescriptor()))
-            pendingCommands.append([])
-            threads.append(try startWorker(index))
-        }
-        for thread in threads { noteFallbacks(thread.schedulingFallbacks) }
-    }
-
-    private func startWorker(_ index: Int) throws -> WorkerThread {
-        let link = workers[index]
-        let inbox = inbox
-        let tun = tun
-        let mtu = settings.mtu
-        let implementation = cipherImplementation
-        let ecnMode: ECN.IngressMode = options.copiesECN ? .normal : .compatibility
-        let controller = SojournController(
-            targetNanoseconds: options.receiveTargetNanoseconds,
-            intervalNanoseconds: options.receiveIntervalNanoseconds)
-        let loop = try Worker.makeLoop(link, tun.queues[index])
-        return try WorkerThread.start(
-            name: "worker-\(index)", niceness: options.workerNiceness,
-            sliceNanoseconds: options.workerSliceNanoseconds, processor: index
-        ) { placement in
-            var worker = Worker(
-                index: index, link: link, inbox: inbox, tun: tun.queues[index],
-                offloads: tun.offloads, hasVirtioHeader: tun.hasVirtioHeader,
-                cipher: PacketCipher(implementation), mtu: mtu,
-                routes: RoutingTable(AllowedIPs()), receiveQueue: controller, loop: loop,
-                ecnMode: ecnMode)
-            worker.work(at: placement)
-        }
+        guard accessReviewDeadline <= now else { return }
+        accessReviewDeadline = now + EngineLimits.accessReviewNanoseconds
+        access.state.forgetEnded(now: now)
     }
 
     /// Gives a device that was made here room for the time a worker is off the processor.
     private func lengthenQueue() {
         do {
-            try tun.setTransmitQueueLength(
-                EngineLimits.tunQueuePackets, through: try RoutingNetlink())
+            try tun.inItsNamespace {
+                try tun.setTransmitQueueLength(
+                    EngineLimits.tunQueuePackets, through: try RoutingNetlink())
+            }
         } catch {
-            noteFallbacks(["TUN queue length as it was: \(error)"])
+            engine.noteFallbacks(["TUN queue length as it was: \(error)"])
         }
     }
 
-    /// Says once what the kernel lacks; the words themselves name the offload, if it is one.
-    func noteFallbacks(_ words: [String]) {
-        let new = words.filter { !fallbacks.contains($0) }
-        guard !new.isEmpty else { return }
-        fallbacks += new
-        log.notice("not as fast as it could be: \(new.joined(separator: "; "))")
-    }
-
-    private func shutDown() {
-        closeSockets()
-        for link in workers { link.post([.stop]) }
-        for thread in threads { thread.join() }
+    /// Ends what other processes see of it. No worker knows it any more.
+    func close() {
         for connection in connections.values { connection.close() }
+        connections = [:]
         listener.close()
+        monitor = nil
         tun.close()
-    }
-}
-
-extension WallClock {
-    /// The system's real-time clock.
-    static var now: WallClock {
-        let (seconds, nanoseconds) = Clock.wallClock()
-        return WallClock(seconds: Int64(clamping: seconds), nanoseconds: nanoseconds)
+        control.finish(end ?? .stopped)
     }
 }
 
 /// What configuration and the kernel say of the interface.
 struct InterfaceState {
-    var listenPort: UInt16 = 0
-    var firewallMark: UInt32 = 0
     var mtu = 1_420
     var isUp = false
     var allowedIPs = AllowedIPs()
+    /// Of peers that share prefixes.
+    var preferences: [PeerID: PeerPreference] = [:]
     /// Allowed IPs changed since the workers were told.
     var routesChanged = false
     /// Peers that the workers still have to forget, after the routes that named them.

@@ -1,3 +1,4 @@
+import AccessControl
 import Cryptography
 import EgressScheduling
 import LinuxNetworking
@@ -6,19 +7,16 @@ import PacketMemory
 import WireGuardProtocol
 
 extension Worker {
-    /// Empties the socket, delivers all that is small to the TUN device, then one piece of bulk.
+    /// Empties the sockets, delivers all that is small to TUN devices, then one piece of bulk.
     ///
     /// - Returns: `true` if there was a message or bulk that waits.
     mutating func receive() -> Bool {
-        if let socket {
-            let messageCount = received.fill(
-                from: socket, limit: EngineLimits.messagesPerReceive)
-            if messageCount > 0 { count(.socketReceives, messageCount) }
-        }
+        if finishBy == nil { fillReceiveQueue() }
         guard !received.isEmpty else { return false }
         now = Clock.monotonicNanoseconds()
         // A session must be known before its first datagram is looked up: see WorkerLink.post.
         applyCommands()
+        if received.unopened.count > 1 { fetchSessions() }
         receiveSmall()
         receiveBulk()
         return true
@@ -40,7 +38,7 @@ extension Worker {
             if let message = received.nextMessage {
                 noteSojourn(message)
                 while received.nextMessage == message, let packet = received.next() {
-                    deliverBulk(packet)
+                    deliverBulk(packet.region, of: packet.tunnel, lane: received.lane(of: message))
                 }
                 budget -= received.size(of: message)
             } else if let message = received.nextUnopened() {
@@ -63,8 +61,8 @@ extension Worker {
         let bytes = batch.region(index)
         let segmentBytes = batch.segmentByteCount(index)
         var context = MessageContext(
-            number: number, index: index, outerECN: batch.outerECN(index),
-            isBulk: !received.isSmall(number), isLast: isLast)
+            number: number, index: index, lane: received.lane(of: number),
+            outerECN: batch.outerECN(index), isBulk: !received.isSmall(number), isLast: isLast)
         guard segmentBytes > 0 && segmentBytes < bytes.count else {
             count(.datagramsReceived)
             receiveDatagram(bytes, &context)
@@ -86,16 +84,17 @@ extension Worker {
     mutating func receiveStray(_ bytes: [UInt8]) {
         count(.datagramsReceived)
         ByteArena.withCopy(of: bytes) { datagram in
+            // It waited in no lane, and is not to bear the signal of one.
             var context = MessageContext(
-                number: -1, index: nil, outerECN: .notECT, isBulk: false, isLast: true)
+                number: -1, index: nil, lane: .max, outerECN: .notECT, isBulk: false, isLast: true)
             receiveDatagram(datagram, &context)
             noteReceived(&context)
             deliver()
         }
     }
 
-    /// Steps: find the session, decrypt, replay check, source check, then timers and endpoint, ECN,
-    /// coalesce.
+    /// Steps: find the session, and by it the tunnel; decrypt, replay check, source check, then
+    /// timers and endpoint, limits, access rules, marks and measures, ECN, coalesce.
     ///
     /// Only the confirmation of a session comes before the source check: it says that the peer has
     /// the keys, whatever is inside. The initiator's first packet may have a source that is not
@@ -114,30 +113,57 @@ extension Worker {
             context.session = session
         }
         guard let session = context.session else { return }
-        guard session.isUsableForReceiving(now: now) else { return count(.sessionExpired) }
+        let tunnel = session.tunnel
+        guard tunnels.contains(tunnel), session.isUsableForReceiving(now: now) else {
+            return count(.sessionExpired)
+        }
         let counter = datagram.littleEndian64(at: WireGuardMessage.TransportData.counterOffset)
         guard let plaintext = session.open(datagram: datagram, with: cipher) else {
-            return count(.authenticationFailed)
+            return count(.authenticationFailed, of: tunnel)
         }
-        guard session.acceptCounter(counter) else { return count(.replayed) }
+        guard session.acceptCounter(counter) else { return count(.replayed, of: tunnel) }
         if !session.isConfirmed { confirm(session) }
         if plaintext.count == 0 { return accept(session, datagram.count, &context) }
-        guard let packet = IPPacket(plaintext) else { return count(.innerMalformed) }
-        guard routes.peer(forSourceOf: packet) == session.peer else {
-            return count(.sourceNotAllowed)
+        guard let packet = IPPacket(plaintext) else {
+            return count(.innerMalformed, of: tunnel)
+        }
+        let owner = tunnels[tunnel].routes.peer(forSourceOf: packet)
+        guard tunnels[tunnel].routes.owner(owner, includes: session.peer) else {
+            return count(.sourceNotAllowed, of: tunnel)
         }
         accept(session, datagram.count, &context)
         context.hasData = true
-        receivePacket(packet, &context)
+        if let marks = tunnels[tunnel].probeMarks, marks.matches(packet) {
+            return handOn(packet, of: tunnel, from: session.peer)
+        }
+        if let meters = tunnels[tunnel].inwardMeters,
+            !meters.take(byteCount: packet.region.count, now: now)
+        {
+            return count(.rateLimited, of: tunnel)
+        }
+        if let access = tunnels[tunnel].access, access.judge(packet, now: now) != .allowed {
+            return count(.accessDenied, of: tunnel)
+        }
+        takeNote(of: packet, from: session.peer, of: tunnel)
+        receivePacket(packet, of: tunnel, &context)
+    }
+
+    /// Gives an answer to a probe to whoever asked; more than anybody asks for is nobody's.
+    private mutating func handOn(_ packet: IPPacket, of tunnel: TunnelID, from peer: PeerID) {
+        guard tunnels[tunnel].answerBudget.take(now: now) else {
+            return count(.inboxFull, of: tunnel)
+        }
+        post(.answer(tunnel, peer, packet.region.bytes, now))
     }
 
     /// The peer has the keys of a session that this side answered: send with it from now on. The
     /// control thread tells the other workers, and this one if it decides otherwise.
     private mutating func confirm(_ session: Session) {
         guard session.confirm() else { return }
-        if peers.contains(session.peer) {
-            peers[session.peer].session = session
-            peers[session.peer].next = nil
+        let tunnel = session.tunnel
+        if tunnels[tunnel].peers.contains(session.peer) {
+            tunnels[tunnel].peers[session.peer].session = session
+            tunnels[tunnel].peers[session.peer].next = nil
         }
         post(.confirmed(session))
     }
@@ -150,42 +176,64 @@ extension Worker {
         context.byteCount += byteCount
         guard !context.isPlaceKnown, let index = context.index else { return }
         context.isPlaceKnown = true
-        guard peers.contains(session.peer) else { return }
+        let (tunnel, peer) = (session.tunnel, session.peer)
+        guard tunnels[tunnel].peers.contains(peer) else { return }
         let batch = received.batch
-        if let known = peers[session.peer].destination, known.matches(batch, index) { return }
+        if let known = tunnels[tunnel].peers[peer].destination, known.matches(batch, index) {
+            return
+        }
         // The peer has moved here once the control thread knows, too; until then its next datagram
         // says so again.
-        guard roamingBudget.take(now: now),
-            post(.roamed(session.peer, batch.source(index), batch.localAddress(index)))
+        guard tunnels[tunnel].roamingBudget.take(now: now),
+            post(.roamed(tunnel, peer, batch.source(index), batch.localAddress(index)))
         else { return }
-        peers[session.peer].destination = Destination(replyingTo: batch, message: index)
+        tunnels[tunnel].peers[peer].destination = Destination(
+            replyingTo: batch, message: index)
     }
 
     private mutating func receivePacket(
-        _ packet: IPPacket, _ context: inout MessageContext
+        _ packet: IPPacket, of tunnel: TunnelID, _ context: inout MessageContext
     ) {
         if context.outerECN != .notECT {
             switch ECN.decapsulate(inner: packet.ecn, outer: context.outerECN) {
             case .keep: break
             case .set(let ecn): packet.ecn = ecn
-            case .drop: return count(.ecnDrop)
+            case .drop: return count(.ecnDrop, of: tunnel)
             }
         }
-        if context.isLast { return deliverBulk(packet.region) }
-        guard context.isBulk || !received.backlogIsEmpty else { return coalesce(packet.region) }
-        let flow = flowHash(of: packet.region, seed: flowSeed)
-        guard context.isBulk || received.mustWait(flow: flow) else {
-            return coalesce(packet.region)
+        if context.isLast { return deliverBulk(packet.region, of: tunnel, lane: context.lane) }
+        guard context.isBulk || !received.backlogIsEmpty else {
+            return coalesce(packet.region, of: tunnel)
         }
-        while received.backlogIsFull, let oldest = received.next() { deliverBulk(oldest) }
-        received.append(packet.region, of: context.number, flow: flow)
+        // Tenants may have the same addresses: one's small packets do not wait for another's bulk.
+        let flow = flowHash(of: packet.region, seed: flowSeed &+ UInt32(bitPattern: tunnel))
+        guard context.isBulk || received.mustWait(flow: flow) else {
+            return coalesce(packet.region, of: tunnel)
+        }
+        while received.backlogIsFull, let message = received.nextMessage,
+            let oldest = received.next()
+        {
+            deliverBulk(oldest.region, of: oldest.tunnel, lane: received.lane(of: message))
+        }
+        received.append(packet.region, of: context.number, flow: flow, tunnel: tunnel)
     }
 
-    private mutating func deliverBulk(_ packet: ByteRegion) {
-        if !owesSignal || bearsSignal(packet) { coalesce(packet) }
+    private mutating func deliverBulk(_ packet: ByteRegion, of tunnel: TunnelID, lane: Int) {
+        guard tunnel != ReceiveQueue.nobody else { return }
+        guard lane < lanes.count, lanes[lane].owesSignal else {
+            return coalesce(packet, of: tunnel)
+        }
+        if bearsSignal(packet, of: tunnel, lane: lane) { coalesce(packet, of: tunnel) }
     }
 
-    private mutating func coalesce(_ packet: ByteRegion) {
+    /// Gathers a packet for its tunnel's device; what is of another tunnel is delivered first.
+    private mutating func coalesce(_ packet: ByteRegion, of tunnel: TunnelID) {
+        if coalescing != tunnel {
+            deliver()
+            guard tunnels.contains(tunnel) else { return }
+            coalescing = tunnel
+            coalescer.offloads = tunnels[tunnel].coalescing
+        }
         if !coalescer.add(packet) {
             deliver()
             _ = coalescer.add(packet)
@@ -196,16 +244,18 @@ extension Worker {
     /// acknowledgements and token events never do.
     ///
     /// - Returns: `false` if the packet was dropped to say so.
-    private mutating func bearsSignal(_ region: ByteRegion) -> Bool {
+    private mutating func bearsSignal(
+        _ region: ByteRegion, of tunnel: TunnelID, lane: Int
+    ) -> Bool {
         guard region.count >= Self.signalPacketBytes, let packet = IPPacket(region) else {
             return true
         }
-        owesSignal = false
+        lanes[lane].owesSignal = false
         guard packet.markCE() else {
-            count(.earlyDrop)
+            count(.earlyDrop, of: tunnel)
             return false
         }
-        count(.earlyMark)
+        count(.earlyMark, of: tunnel)
         return true
     }
 
@@ -214,31 +264,44 @@ extension Worker {
     /// Tells the controller how long a message has waited for its delivery.
     private mutating func noteSojourn(_ message: Int) {
         let arrival = received.batch.arrivalNanoseconds(received.index(of: message))
-        guard arrival != 0 else { return }
+        let lane = received.lane(of: message)
+        guard arrival != 0, lane < lanes.count else { return }
         let arrivalNow = Clock.realtimeNanoseconds()
-        // What waits for a worker without a queue behind it cannot be helped by slowing down.
-        let isStanding = received.byteCount >= EngineLimits.standingQueueBytes
-        let sojourn = isStanding && arrivalNow > arrival ? arrivalNow - arrival : 0
-        if receiveQueue.left(sojournNanoseconds: sojourn, now: now) {
-            owesSignal = true
-        } else if sojourn < receiveQueue.targetNanoseconds {
+        var sojourn = arrivalNow > arrival ? arrivalNow - arrival : 0
+        if sojourn >= lanes[lane].controller.targetNanoseconds, !isStanding(lane) { sojourn = 0 }
+        if lanes[lane].controller.left(sojournNanoseconds: sojourn, now: now) {
+            lanes[lane].owesSignal = true
+        } else if sojourn < lanes[lane].controller.targetNanoseconds {
             // Found no packet to bear it while the queue stood: the next one is not to blame.
-            owesSignal = false
+            lanes[lane].owesSignal = false
         }
+    }
+
+    /// Whether a queue stands behind what a lane delivers. What waits for a worker without a queue
+    /// behind it cannot be helped by slowing down: it may wait for the worker to serve others.
+    ///
+    /// With lanes, what a lane may not take in yet stands in its socket.
+    private func isStanding(_ lane: Int) -> Bool {
+        guard sources != nil else { return received.byteCount >= EngineLimits.standingQueueBytes }
+        return lanes[lane].socket.waitingByteCount ?? 0 >= EngineLimits.standingQueueBytes
     }
 
     /// Reports what one session received in this message to the peer's timers.
     private mutating func noteReceived(_ context: inout MessageContext) {
         defer { context.forgetSession() }
         guard let session = context.session, context.byteCount > 0,
-            peers.contains(session.peer), let activity = peers[session.peer].activity
+            tunnels.contains(session.tunnel),
+            tunnels[session.tunnel].peers.contains(session.peer),
+            let activity = tunnels[session.tunnel].peers[session.peer].activity
         else { return }
         if activity.packetReceived(
             isData: context.hasData, byteCount: context.byteCount, now: now)
         {
-            post(.attention(session.peer))
+            post(.attention(session.tunnel, session.peer))
         }
-        if session.needsRekeyAfterReceiving(now: now) { requestHandshake(session.peer) }
+        if session.needsRekeyAfterReceiving(now: now) {
+            requestHandshake(session.peer, of: session.tunnel)
+        }
     }
 
     /// A handshake message can only get here inside a coalesced run; the control thread takes it.
@@ -256,9 +319,13 @@ extension Worker {
         }
     }
 
-    /// Writes the gathered packets to the TUN device, runs of one flow as one frame.
-    private mutating func deliver() {
+    /// Writes the gathered packets to their TUN device, runs of one flow as one frame.
+    mutating func deliver() {
         let runCount = coalescer.runCount
+        guard runCount > 0, tunnels.contains(coalescing) else { return coalescer.reset() }
+        let (tun, hasVirtioHeader) = (
+            tunnels[coalescing].tun, tunnels[coalescing].hasVirtioHeader
+        )
         for index in 0..<runCount {
             let regions = coalescer.prepare(run: index)
             let written =
@@ -267,10 +334,10 @@ extension Worker {
                 : tun.write(regions[0].region(from: VirtioNetHeader.count))
             let packetCount = coalescer.segmentCount(ofRun: index)
             if written < 0 {
-                count(.tunWriteFailed, packetCount)
+                count(.tunWriteFailed, packetCount, of: coalescing)
             } else {
-                count(.tunWrites)
-                count(.packetsWritten, packetCount)
+                count(.tunWrites, of: coalescing)
+                count(.packetsWritten, packetCount, of: coalescing)
             }
         }
         coalescer.reset()
@@ -282,6 +349,7 @@ struct MessageContext {
     let number: Int
     /// Place in the batch; `nil` for what came another way.
     let index: Int?
+    let lane: Int
     let outerECN: ECN
     let isBulk: Bool
     /// It is delivered at once: nothing that arrived later may pass it.
@@ -293,9 +361,10 @@ struct MessageContext {
     /// The endpoint was compared with the peer's.
     var isPlaceKnown = false
 
-    init(number: Int, index: Int?, outerECN: ECN, isBulk: Bool, isLast: Bool) {
+    init(number: Int, index: Int?, lane: Int, outerECN: ECN, isBulk: Bool, isLast: Bool) {
         self.number = number
         self.index = index
+        self.lane = lane
         self.outerECN = outerECN
         self.isBulk = isBulk
         self.isLast = isLast

@@ -1,3 +1,4 @@
+import AccessControl
 import Cryptography
 import EgressScheduling
 import LinuxNetworking
@@ -24,7 +25,9 @@ extension Worker {
             }
             holdsSparse = next.isSparse
             budget -= frames.frame(next.slot).count
-            transmitFrame(next.slot)
+            if !transmitFrame(next, of: TunnelID(truncatingIfNeeded: next.tenant)) {
+                queues.giveBack(next)
+            }
             if run.end > EngineLimits.transmitBufferBytes - Self.frameWireBytesMax
                 || sends.count + EngineLimits.sendsPerFrame > sends.capacity
             {
@@ -74,58 +77,109 @@ extension Worker {
         }
     }
 
-    private mutating func transmitFrame(_ slot: Int32) {
+    /// - Returns: `false` if the frame did not leave: it waits for a session, or was dropped.
+    private mutating func transmitFrame(_ departure: Departure, of tunnel: TunnelID) -> Bool {
+        let slot = departure.slot
+        guard tunnels[tunnel].isUp else { return drop(slot, .interfaceDown, of: tunnel) }
         let frame = frames.frame(slot)
         let packet = frame.region(from: VirtioNetHeader.count)
         guard let header = IPPacket(packet) else {
-            count(DropReason.notIP)
-            return frames.release(slot)
+            count(DropReason.notIP, of: tunnel)
+            frames.release(slot)
+            return false
         }
-        let peer = routes.peer(forDestinationOf: header)
-        guard peer >= 0, peers.contains(peer) else {
-            return refuse(slot, packet, .noRoute)
+        let peer = peer(for: header, of: tunnel)
+        guard peer >= 0, tunnels[tunnel].peers.contains(peer) else {
+            count(DropReason.noRoute, of: tunnel)
+            return refuse(slot, packet, of: tunnel)
         }
-        guard peers[peer].destination != nil else {
-            return refuse(slot, packet, .noEndpoint)
+        if let access = tunnels[tunnel].access, access.judge(header, now: now) != .allowed {
+            count(.accessDenied, of: tunnel)
+            return refuse(slot, packet, of: tunnel)
         }
-        if let next = peers[peer].next, next.isConfirmed {
+        guard tunnels[tunnel].peers[peer].destination != nil else {
+            count(DropReason.noEndpoint, of: tunnel)
+            return refuse(slot, packet, of: tunnel)
+        }
+        if let next = tunnels[tunnel].peers[peer].next, next.isConfirmed {
             // Another worker heard from the peer under its new keys; what is answered to that must
             // not leave under keys that a restarted peer no longer has.
-            peers[peer].session = next
-            peers[peer].next = nil
+            tunnels[tunnel].peers[peer].session = next
+            tunnels[tunnel].peers[peer].next = nil
         }
-        guard let session = peers[peer].session, session.isUsableForSending(now: now) else {
-            stage(slot, for: peer)
-            return requestHandshake(peer)
+        guard let session = tunnels[tunnel].peers[peer].session,
+            session.isUsableForSending(now: now)
+        else { return wait(slot, for: peer, of: tunnel) }
+        if departure.isSignalled, !bearsSignal(header, departure.trafficClass, of: tunnel) {
+            frames.release(slot)
+            return false
         }
+        return seal(departure, frame, header, with: session)
+    }
+
+    /// Cuts a frame into packets and encrypts them; it is their class that outer headers show.
+    private mutating func seal(
+        _ departure: Departure, _ frame: ByteRegion, _ header: IPPacket, with session: Session
+    ) -> Bool {
+        let (tunnel, slot) = (session.tunnel, departure.slot)
+        let outer = mark(header, departure.trafficClass, to: session.peer, of: tunnel)
         switch Segmenter.make(
-            header: VirtioNetHeader(reading: frame), frame: packet,
-            capacityAfter: EngineLimits.frameTailBytes, paddingLimit: mtu)
+            header: VirtioNetHeader(reading: frame),
+            frame: frame.region(from: VirtioNetHeader.count),
+            capacityAfter: EngineLimits.frameTailBytes, paddingLimit: tunnels[tunnel].mtu)
         {
         case .invalid:
-            count(.invalidFrame)
-            frames.release(slot)
+            return drop(slot, .invalidFrame, of: tunnel)
         case .segmenter(var segmenter):
-            guard let counter = session.reserveCounters(segmenter.segmentCount) else {
-                stage(slot, for: peer)
-                return requestHandshake(peer)
+            let packetCount = segmenter.segmentCount
+            guard let counter = session.reserveCounters(packetCount) else {
+                return wait(slot, for: session.peer, of: tunnel)
             }
-            encrypt(&segmenter, with: session, from: counter, ecn: header.ecn)
+            encrypt(&segmenter, with: session, from: counter, trafficClass: outer)
+            noteDeparture(departure, outer, packetCount: packetCount, to: session)
             frames.release(slot)
+            return true
         }
+    }
+
+    /// Keeps a frame until its peer has a session, and asks for one.
+    private mutating func wait(_ slot: Int32, for peer: PeerID, of tunnel: TunnelID) -> Bool {
+        stage(slot, for: peer, of: tunnel)
+        requestHandshake(peer, of: tunnel)
+        return false
+    }
+
+    private mutating func drop(
+        _ slot: Int32, _ reason: EngineCounter, of tunnel: TunnelID
+    ) -> Bool {
+        count(reason, of: tunnel)
+        frames.release(slot)
+        return false
+    }
+
+    /// The peer that a packet goes to; -1 for none. Of several that have its destination one, and
+    /// always the same one for a flow while that works.
+    func peer(for packet: IPPacket, of tunnel: TunnelID) -> PeerID {
+        let owner = tunnels[tunnel].routes.peer(forDestinationOf: packet)
+        guard owner >= RoutingTable.firstGroup else { return owner }
+        guard let group = tunnels[tunnel].routes.group(owner), let pins = tunnels[tunnel].pins
+        else { return RoutingTable.none }
+        return pins.flows.peer(
+            forFlow: flowHash(of: packet.region, seed: flowSeed), to: group, now: now)
     }
 
     /// Seals each segment behind the last one in the transmit buffer.
     private mutating func encrypt(
-        _ segmenter: inout Segmenter, with session: Session, from firstCounter: UInt64, ecn: ECN
+        _ segmenter: inout Segmenter, with session: Session, from firstCounter: UInt64,
+        trafficClass outer: UInt8
     ) {
-        let outer = ECN.outer(forInner: ecn, mode: ecnMode)
         var counter = firstCounter
         var wireBytes = 0
         while let packet = segmenter.next() {
             let byteCount = packet.count + WireGuardMessage.TransportData.overhead
-            if !run.accepts(byteCount, peer: session.peer, ecn: outer) {
-                startRun(byteCount, peer: session.peer, ecn: outer)
+            let (owner, peer) = (session.tunnel, session.peer)
+            if !run.accepts(byteCount, tunnel: owner, peer: peer, trafficClass: outer) {
+                startRun(byteCount, tunnel: session.tunnel, peer: peer, trafficClass: outer)
             }
             let datagram = transmitBuffer.whole.region(at: run.end, count: byteCount)
             _ = session.seal(counter: counter, packet: packet, into: datagram, with: cipher)
@@ -134,37 +188,38 @@ extension Worker {
             counter &+= 1
         }
         let packetCount = Int(truncatingIfNeeded: counter &- firstCounter)
-        count(.packetsRead, packetCount)
+        count(.packetsRead, packetCount, of: session.tunnel)
         noteSent(session, isData: true, byteCount: wireBytes)
     }
 
     /// Tells the timers that something was sent, and asks for new keys in time.
     private mutating func noteSent(_ session: Session, isData: Bool, byteCount: Int) {
-        let peer = session.peer
-        guard let activity = peers[peer].activity else { return }
+        let (tunnel, peer) = (session.tunnel, session.peer)
+        guard let activity = tunnels[tunnel].peers[peer].activity else { return }
         if activity.packetSent(isData: isData, byteCount: byteCount, now: now) {
-            post(.attention(peer))
+            post(.attention(tunnel, peer))
         }
-        if session.needsRekeyAfterSending(now: now) { requestHandshake(peer) }
+        if session.needsRekeyAfterSending(now: now) { requestHandshake(peer, of: tunnel) }
     }
 
-    func requestHandshake(_ peer: PeerID) {
-        if let activity = peers[peer].activity, activity.requestHandshake() {
-            post(.attention(peer))
+    func requestHandshake(_ peer: PeerID, of tunnel: TunnelID) {
+        if let activity = tunnels[tunnel].peers[peer].activity, activity.requestHandshake() {
+            post(.attention(tunnel, peer))
         }
     }
 
     /// Sends an empty packet, to confirm a session that this side initiated: behind what the socket
     /// has no room for yet, if it is full.
-    mutating func sendKeepalive(to peer: PeerID) {
+    mutating func sendKeepalive(to peer: PeerID, of tunnel: TunnelID) {
         let byteCount = WireGuardMessage.TransportData.overhead
-        guard socket != nil, peers[peer].destination != nil,
-            let session = peers[peer].session, session.isUsableForSending(now: now)
+        guard socket != nil, tunnels[tunnel].isUp,
+            tunnels[tunnel].peers[peer].destination != nil,
+            let session = tunnels[tunnel].peers[peer].session, session.isUsableForSending(now: now)
         else { return }
         guard flushSends() || hasRoom(byteCount), let counter = session.reserveCounters(1) else {
-            return count(.sendFailed)
+            return count(.sendFailed, of: tunnel)
         }
-        startRun(byteCount, peer: peer, ecn: .notECT)
+        startRun(byteCount, tunnel: tunnel, peer: peer)
         let datagram = transmitBuffer.whole.region(at: run.end, count: byteCount)
         _ = session.seal(
             counter: counter, packet: transmitBuffer.whole.prefix(0), into: datagram, with: cipher)
@@ -174,56 +229,87 @@ extension Worker {
         _ = flushSends()
     }
 
+    /// Sends a packet that no device gave us, or begins a handshake and forgets it: a probe that
+    /// waited would say nothing.
+    mutating func inject(_ packet: [UInt8], to peer: PeerID, of tunnel: TunnelID) {
+        guard socket != nil, tunnels[tunnel].isUp, tunnels[tunnel].peers.contains(peer),
+            tunnels[tunnel].peers[peer].destination != nil
+        else { return }
+        guard let session = tunnels[tunnel].peers[peer].session,
+            session.isUsableForSending(now: now)
+        else { return requestHandshake(peer, of: tunnel) }
+        let padding = [UInt8](repeating: 0, count: -packet.count & 15)
+        let byteCount = packet.count + padding.count + WireGuardMessage.TransportData.overhead
+        guard flushSends() || hasRoom(byteCount), let counter = session.reserveCounters(1) else {
+            return count(.sendFailed, of: tunnel)
+        }
+        startRun(byteCount, tunnel: tunnel, peer: peer)
+        let datagram = transmitBuffer.whole.region(at: run.end, count: byteCount)
+        ByteArena.withCopy(of: packet + padding) { plaintext in
+            _ = session.seal(counter: counter, packet: plaintext, into: datagram, with: cipher)
+        }
+        run.append(byteCount)
+        noteSent(session, isData: true, byteCount: byteCount)
+        closeRun()
+        _ = flushSends()
+    }
+
     /// Whether one more datagram fits behind what is still to be sent.
     private func hasRoom(_ byteCount: Int) -> Bool {
         run.end + byteCount <= transmitBuffer.whole.count && sends.count < sends.capacity
     }
 
-    private mutating func startRun(_ byteCount: Int, peer: PeerID, ecn: ECN) {
+    private mutating func startRun(
+        _ byteCount: Int, tunnel: TunnelID, peer: PeerID, trafficClass: UInt8 = 0
+    ) {
         closeRun()
         run = DatagramRun(
-            peer: peer, start: run.end, end: run.end, datagramBytes: byteCount,
-            datagramCount: 0, datagramCountMax: datagramsPerSend, ecn: ecn, isClosed: false)
+            tunnel: tunnel, peer: peer, start: run.end, end: run.end, datagramBytes: byteCount,
+            datagramCount: 0, datagramCountMax: datagramsPerSend, trafficClass: trafficClass,
+            isClosed: false)
     }
 
     private mutating func closeRun() {
         guard run.datagramCount > 0 else { return }
-        count(.datagramsSent, run.datagramCount)
+        count(.datagramsSent, run.datagramCount, of: run.tunnel)
         let bytes = transmitBuffer.whole.region(at: run.start, count: run.end - run.start)
-        if let destination = peers[run.peer].destination {
+        if let destination = tunnels[run.tunnel].peers[run.peer].destination {
             let isQueued = sends.append(
                 region: bytes, segmentByteCount: run.datagramCount > 1 ? run.datagramBytes : 0,
-                to: destination, trafficClass: run.ecn.rawValue)
-            if !isQueued { count(.sendFailed, run.datagramCount) }
+                to: destination, trafficClass: run.trafficClass)
+            if !isQueued { count(.sendFailed, run.datagramCount, of: run.tunnel) }
         }
         run = DatagramRun(start: run.end, end: run.end)
     }
 
     /// Answers a packet that nobody takes with an ICMP error, as WireGuard does.
-    private mutating func refuse(_ slot: Int32, _ packet: ByteRegion, _ reason: DropReason) {
-        count(reason)
-        if icmpBudget.take(now: now) { sendUnreachable(packet) }
+    private mutating func refuse(
+        _ slot: Int32, _ packet: ByteRegion, of tunnel: TunnelID
+    ) -> Bool {
+        if tunnels[tunnel].icmpBudget.take(now: now) { sendUnreachable(packet, in: tunnel) }
         frames.release(slot)
+        return false
     }
 
-    private mutating func sendUnreachable(_ packet: ByteRegion) {
+    private mutating func sendUnreachable(_ packet: ByteRegion, in tunnel: TunnelID) {
         let answer = icmpPacket.whole.region(from: VirtioNetHeader.count)
         let byteCount = ICMPUnreachable.build(for: packet, from: nil, into: answer)
         guard byteCount > 0 else { return }
         icmpPacket.whole.prefix(VirtioNetHeader.count).fill(with: 0)
+        let tun = tunnels[tunnel].tun
         let written =
-            hasVirtioHeader
+            tunnels[tunnel].hasVirtioHeader
             ? tun.write(icmpPacket.whole.prefix(VirtioNetHeader.count + byteCount))
             : tun.write(answer.prefix(byteCount))
-        if written > 0 { count(.icmpUnreachable) }
+        if written > 0 { count(.icmpUnreachable, of: tunnel) }
     }
 
-    /// The interface is down: what was read before that goes nowhere.
+    /// There is no port: what was read before that goes nowhere.
     private mutating func discardQueued() -> Bool {
         var didWork = false
-        while let next = queues.dequeue(now: now) {
+        while let next = queues.dropFromLongest() {
             frames.release(next.slot)
-            count(.interfaceDown)
+            count(.interfaceDown, of: TunnelID(truncatingIfNeeded: next.tenant))
             didWork = true
         }
         return didWork

@@ -37,12 +37,39 @@ extension EngineStatus {
         case _ where key.hasPrefix(Self.dropPrefix):
             let count: UInt64 = try UAPI.number(key, value, line)
             drops.append(Drops(reason: String(key.dropFirst(Self.dropPrefix.count)), count: count))
+        case _ where key.hasPrefix(Access.prefix):
+            var read = access ?? Access()
+            try read.read(key, value, line)
+            access = read
         default: return
         }
     }
 
     /// What the key of every drop counter begins with.
     fileprivate static let dropPrefix = "drop_"
+}
+
+extension EngineStatus.Access {
+    /// What every key begins with.
+    fileprivate static let prefix = "access_"
+
+    fileprivate mutating func read(
+        _ key: String, _ value: String, _ line: Int
+    ) throws(UAPIError) {
+        switch key {
+        case "access_connections": connections = try UAPI.number(key, value, line)
+        case "access_connections_max": connectionsMax = try UAPI.number(key, value, line)
+        case "access_connections_refused":
+            refusedConnections = try UAPI.number(key, value, line)
+        case "access_denied":
+            // The name comes last: it may hold anything but a new line.
+            let words = value.split(separator: " ", maxSplits: 1, omittingEmptySubsequences: false)
+            guard words.count == 2 else { throw UAPI.malformed(key, line) }
+            let count: UInt64 = try UAPI.number(key, String(words[0]), line)
+            denials.append(Denials(rule: String(words[1]), count: count))
+        default: return
+        }
+    }
 }
 
 extension EngineStatus.PeerHealth {
@@ -72,6 +99,14 @@ extension UAPI {
         for drops in status.drops {
             text.appendLine("\(EngineStatus.dropPrefix)\(drops.reason)", drops.count)
         }
+        if let access = status.access {
+            text.appendLine("access_connections", access.connections)
+            text.appendLine("access_connections_max", access.connectionsMax)
+            text.appendLine("access_connections_refused", access.refusedConnections)
+            for denials in access.denials {
+                text.appendLine("access_denied", "\(denials.count) \(onOneLine(denials.rule))")
+            }
+        }
         for peer in status.peers {
             text.appendLine("public_key", peer.publicKey.hex)
             text.appendLine("rx_packets", peer.receivedPackets)
@@ -82,7 +117,7 @@ extension UAPI {
         return text
     }
 
-    private static func onOneLine(_ value: String) -> String {
+    static func onOneLine(_ value: String) -> String {
         String(value.map { $0.isNewline ? " " : $0 })
     }
 }

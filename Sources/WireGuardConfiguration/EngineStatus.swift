@@ -38,6 +38,39 @@ public struct EngineStatus: Sendable, Equatable {
         }
     }
 
+    /// What access rules do, where there are some.
+    public struct Access: Sendable, Hashable {
+        /// Packets that a rule did not let through.
+        public struct Denials: Sendable, Hashable {
+            /// The rule's name, or that there is none.
+            public var rule: String
+            public var count: UInt64
+
+            public init(rule: String, count: UInt64) {
+                self.rule = rule
+                self.count = count
+            }
+        }
+
+        /// Connections that are known now, and how many can be.
+        public var connections: Int
+        public var connectionsMax: Int
+        /// Connections that found no room.
+        public var refusedConnections: UInt64
+        /// Only rules that have denied something.
+        public var denials: [Denials]
+
+        public init(
+            connections: Int = 0, connectionsMax: Int = 0, refusedConnections: UInt64 = 0,
+            denials: [Denials] = []
+        ) {
+            self.connections = connections
+            self.connectionsMax = connectionsMax
+            self.refusedConnections = refusedConnections
+            self.denials = denials
+        }
+    }
+
     public var version: String
     /// The interface's current MTU in bytes.
     public var mtu: Int
@@ -53,13 +86,15 @@ public struct EngineStatus: Sendable, Equatable {
     /// Time since the device was made, in seconds.
     public var uptimeSeconds: UInt64
     public var drops: [Drops]
+    /// `nil` where nothing is enforced.
+    public var access: Access?
     public var peers: [PeerHealth]
 
     public init(
         version: String = "", mtu: Int = 0, socketFault: String? = nil, workerCount: Int = 0,
         cipher: String = "",
         offloads: [String] = [], fallbacks: [String] = [], uptimeSeconds: UInt64 = 0,
-        drops: [Drops] = [], peers: [PeerHealth] = []
+        drops: [Drops] = [], access: Access? = nil, peers: [PeerHealth] = []
     ) {
         self.version = version
         self.mtu = mtu
@@ -70,6 +105,7 @@ public struct EngineStatus: Sendable, Equatable {
         self.fallbacks = fallbacks
         self.uptimeSeconds = uptimeSeconds
         self.drops = drops
+        self.access = access
         self.peers = peers
     }
 }

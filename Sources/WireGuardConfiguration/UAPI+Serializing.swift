@@ -70,7 +70,7 @@ extension UAPI {
         if peer.replaceAllowedIPs { text.appendLine("replace_allowed_ips", true) }
         for change in peer.allowedIPs {
             switch change {
-            case .add(let prefix): text.appendLine("allowed_ip", prefix)
+            case .add(let prefix), .share(let prefix): text.appendLine("allowed_ip", prefix)
             case .remove(let prefix): text.appendLine("allowed_ip", "-\(prefix)")
             }
         }

@@ -4,6 +4,12 @@ public enum UAPIRequest: Sendable {
     case set(DeviceSettings)
     /// Ours: answered with an ``EngineStatus``.
     case status
+    /// Ours: answered with a ``QoSStatus``.
+    case qos
+    /// Ours: takes the place of all QoS settings before.
+    case setQoS(QoSSettings)
+    /// Ours: answered with a list of ``FlowReport``.
+    case flows(FlowQuery)
 }
 
 /// The text protocol on an interface's Unix socket: requests and answers are lines of
@@ -32,21 +38,35 @@ public enum UAPI {
             separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false)[...]
         let operation = lines.popFirst().map { String(decoding: $0, as: UTF8.self) } ?? ""
         switch operation {
-        case "get=1", "status=1":
+        case "get=1", "status=1", "qos=1":
             guard lines.allSatisfy(\.isEmpty) else {
                 throw UAPIError(.invalid, line: 2, "nothing may follow \(operation)")
             }
-            return operation == "get=1" ? .get : .status
+            return operation == "get=1" ? .get : operation == "status=1" ? .status : .qos
         case "set=1":
             var reader = SetRequestReader(scope: scope)
             try forEachPair(of: lines, firstLine: 2) { line, key, value throws(UAPIError) in
                 try reader.read(key: key, value: value, line: line)
             }
             return .set(reader.finish())
+        case "set_qos=1":
+            var reader = SetQoSReader()
+            try forEachPair(of: lines, firstLine: 2) { line, key, value throws(UAPIError) in
+                let value = String(decoding: value, as: UTF8.self)
+                try reader.read(key: key, value: value, line: line)
+            }
+            return .setQoS(try reader.finish())
+        case "flows=1":
+            var query = FlowQuery()
+            try forEachPair(of: lines, firstLine: 2) { line, key, value throws(UAPIError) in
+                try query.read(key, String(decoding: value, as: UTF8.self), line)
+            }
+            return .flows(query)
         default:
             throw UAPIError(
                 .protocolViolation, line: 1,
-                "unknown operation; accepted: get=1, set=1 and status=1")
+                "unknown operation; accepted: get=1, set=1, status=1, qos=1, set_qos=1 and "
+                    + "flows=1")
         }
     }
 

@@ -71,9 +71,12 @@ public struct UAPIRequestBuffer: Sendable {
             return
         }
         let first = bytes[..<firstEnd]
-        if first.elementsEqual("set=1".utf8) { return }
-        if bytes.count == firstEnd + 1, first.elementsEqual("get=1".utf8) { return }
-        if bytes.count == firstEnd + 1, first.elementsEqual("status=1".utf8) { return }
+        let hasMore = ["set=1", "set_qos=1", "flows=1"]
+        if hasMore.contains(where: { first.elementsEqual($0.utf8) }) { return }
+        let isAlone = ["get=1", "status=1", "qos=1"]
+        if bytes.count == firstEnd + 1, isAlone.contains(where: { first.elementsEqual($0.utf8) }) {
+            return
+        }
         _ = try UAPI.parse(request: bytes)
     }
 

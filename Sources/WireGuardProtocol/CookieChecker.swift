@@ -9,13 +9,19 @@ import PacketMemory
 ///
 /// Source: WireGuard paper, section 5.4.7.
 struct CookieChecker: ~Copyable {
-    private let mac1Key: Digest32
-    private let cookieKey: Secret32
+    private var mac1Key: Digest32
+    private var cookieKey: Secret32
     private var secret = Secret32()
     private var secretMadeAt: UInt64?
     private let scratch = ByteArena(count: 64)
 
     init(_ ownPublicKey: PublicKey) {
+        mac1Key = MessageMAC.mac1Key(of: ownPublicKey)
+        cookieKey = Secret32(MessageMAC.cookieKey(of: ownPublicKey))
+    }
+
+    /// Goes on under another public key. Cookies stay good: they are bound to addresses only.
+    mutating func changeOwner(to ownPublicKey: PublicKey) {
         mac1Key = MessageMAC.mac1Key(of: ownPublicKey)
         cookieKey = Secret32(MessageMAC.cookieKey(of: ownPublicKey))
     }

@@ -32,6 +32,12 @@ public enum ImplementationLimits {
     public static let timestampStepNanoseconds: UInt32 = 1 << 24
     /// Longest handshake message in bytes: the initiation.
     public static let handshakeMessageByteMax = 148
+    /// Source addresses whose tunnel is remembered: a power of two.
+    public static let tunnelHints = 4_096
+    /// Flows to shared prefixes that one worker remembers the peers of: 64 KiB.
+    public static let pinnedFlows = 4_096
     /// Workers that the low byte of a receiver index can select.
     public static let workerCountMax = 256
+    /// Lanes that its second byte can select.
+    public static let laneCountMax = 256
 }

@@ -4,7 +4,7 @@ import PacketFormats
 /// Everything the control path knows of one peer.
 final class Peer {
     let id: PeerID
-    let publicKey: PublicKey
+    var publicKey: PublicKey
     let activity = PeerActivity()
 
     /// Diffie-Hellman of both static keys, the same for all handshakes.

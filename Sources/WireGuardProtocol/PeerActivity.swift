@@ -184,3 +184,34 @@ extension PeerActivity {
         }
     }
 }
+
+// MARK: - Handover
+
+extension PeerActivity {
+    /// Writes all but which workers hold packets back: those packets are not handed over.
+    func write(to writer: inout SnapshotWriter) {
+        writer.write(transmittedBytes)
+        writer.write(receivedBytes)
+        writer.write(lastSent.load(ordering: .relaxed))
+        writer.write(lastReceived.load(ordering: .relaxed))
+        writer.write(load(.answer))
+        writer.write(load(.keepalive))
+        writer.write(flags.load(ordering: .relaxed))
+    }
+
+    /// No worker holds packets back: those that did are gone.
+    func forgetHolders() { holders.store(0, ordering: .sequentiallyConsistent) }
+
+    func restore(from reader: inout SnapshotReader) throws(SnapshotError) {
+        sentBytes.store(try reader.uint64(), ordering: .relaxed)
+        receivedByteTotal.store(try reader.uint64(), ordering: .relaxed)
+        lastSent.store(try reader.uint64(), ordering: .relaxed)
+        lastReceived.store(try reader.uint64(), ordering: .relaxed)
+        store(.answer, try reader.uint64())
+        store(.keepalive, try reader.uint64())
+        let flags = try reader.uint32()
+        let all = Flag.answerTimer | Flag.keepaliveTimer | Flag.handshakeRequested
+        guard flags & ~all == 0 else { throw .invalid("what a peer asked for") }
+        self.flags.store(flags, ordering: .sequentiallyConsistent)
+    }
+}

@@ -8,9 +8,18 @@ public struct ReplayWindow: ~Copyable, Sendable {
     private var next: UInt64 = 0
     /// Counters accepted so far.
     public private(set) var acceptedCount: UInt64 = 0
-    private let words = ByteArena(count: wordCount * 8)
+    private let words: ByteArena
 
-    public init() { words.whole.fill(with: 0) }
+    public init() { self.init(words: Self.makeWords()) }
+
+    /// - Parameter words: Of ``makeWords()``, and nobody else's to write.
+    init(words: ByteArena) { self.words = words }
+
+    static func makeWords() -> ByteArena {
+        let words = ByteArena(count: wordCount * 8)
+        words.whole.fill(with: 0)
+        return words
+    }
 
     /// Counters that lie below the greatest accepted one and have not been seen: an estimate of
     /// loss, in packets, that late arrivals still lower.
@@ -53,9 +62,48 @@ public struct ReplayWindow: ~Copyable, Sendable {
         next = counter &+ 1
     }
 
-    private static func offset(ofWord word: UInt64) -> Int {
+    static func offset(ofWord word: UInt64) -> Int {
         Int(truncatingIfNeeded: word & UInt64(wordCount - 1)) &* 8
     }
 
     private static var wordCount: Int { ImplementationLimits.replayWindowBitCount / 64 }
+}
+
+// MARK: - Handover
+
+extension ReplayWindow {
+    /// Writes the window, without words that no counter has reached.
+    func write(to writer: inout SnapshotWriter) {
+        writer.write(next)
+        writer.write(acceptedCount)
+        writer.write(words.whole.prefix(Self.usedByteCount(next: next)))
+    }
+
+    /// What was written of another window; its words lie in the reader's memory.
+    struct Written {
+        fileprivate let next: UInt64
+        fileprivate let acceptedCount: UInt64
+        fileprivate let words: ByteRegion
+
+        init(from reader: inout SnapshotReader) throws(SnapshotError) {
+            next = try reader.uint64()
+            acceptedCount = try reader.uint64()
+            guard next <= ProtocolConstants.rejectAfterMessages, acceptedCount <= next else {
+                throw .invalid("a replay window")
+            }
+            words = try reader.bytes(ReplayWindow.usedByteCount(next: next))
+        }
+    }
+
+    /// Becomes that window, in place of one that nothing was accepted in.
+    mutating func restore(_ written: Written) {
+        next = written.next
+        acceptedCount = written.acceptedCount
+        words.whole.copy(from: written.words)
+    }
+
+    /// A window that has slid uses all of its ring.
+    private static func usedByteCount(next: UInt64) -> Int {
+        Int(min((next &+ 63) / 64, UInt64(wordCount))) * 8
+    }
 }

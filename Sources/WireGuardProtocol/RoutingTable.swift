@@ -11,16 +11,31 @@ public final class RoutingTable: Sendable {
     /// What lookups return for an address that nobody owns.
     public static let none: PeerID = -1
 
+    /// What lookups return from here on is no peer but a group of peers that share a prefix.
+    public static let firstGroup: PeerID = 1 << 30
+
     private let ipv4: IntervalTree
     private let ipv6: IntervalTree
+    private let groups: [PeerGroup]
 
     /// Compiles `allowedIPs` as they are now.
     ///
+    /// - Parameter preferences: Of peers that share prefixes; others are as good as any.
     /// - Complexity: O(n log n) in the number of prefixes.
-    public init(_ allowedIPs: AllowedIPs) {
-        let all = allowedIPs.all
-        ipv4 = IntervalTree(Self.intervals(of: all, isIPv4: true))
-        ipv6 = IntervalTree(Self.intervals(of: all, isIPv4: false))
+    public init(_ allowedIPs: AllowedIPs, preferences: [PeerID: PeerPreference] = [:]) {
+        var all = allowedIPs.all
+        var numbers: [[PeerID]: PeerID] = [:]
+        var groups: [PeerGroup] = []
+        for (prefix, members) in allowedIPs.shared {
+            if numbers[members] == nil {
+                numbers[members] = Self.firstGroup + PeerID(groups.count)
+                groups.append(PeerGroup(members, preferences))
+            }
+            all[prefix] = numbers[members]
+        }
+        self.groups = groups
+        ipv4 = IntervalTree(all, isIPv4: true)
+        ipv6 = IntervalTree(all, isIPv4: false)
     }
 
     /// The owner of the longest prefix containing an IPv4 address given as its number;
@@ -35,6 +50,20 @@ public final class RoutingTable: Sendable {
         ipv6.lookup(wide: UInt128(high) << 64 | UInt128(low))
     }
 
+    /// Whether any prefix is shared.
+    public var hasGroups: Bool { !groups.isEmpty }
+
+    /// The peers behind what a lookup returned, where that is a group.
+    public func group(_ owner: PeerID) -> PeerGroup? {
+        owner >= Self.firstGroup ? groups[Int(owner - Self.firstGroup)] : nil
+    }
+
+    /// Whether what a lookup returned is `peer`, or a group that it is in.
+    @inline(__always)
+    public func owner(_ owner: PeerID, includes peer: PeerID) -> Bool {
+        owner == peer || group(owner)?.includes(peer) ?? false
+    }
+
     /// The owner of the longest prefix containing `address`; ``none`` if there is none.
     func lookup(_ address: IPAddress) -> PeerID {
         address.isIPv4
@@ -44,60 +73,4 @@ public final class RoutingTable: Sendable {
 
     /// Bytes that the compiled tables occupy.
     public var byteCount: Int { ipv4.byteCount + ipv6.byteCount }
-}
-
-// MARK: - Prefixes to intervals
-
-/// Where an interval begins, and who owns it up to the next one.
-struct IntervalStart: Equatable {
-    var address: UInt128
-    var owner: PeerID
-}
-
-extension RoutingTable {
-    /// The intervals of one family: ascending, the first at address 0, no two neighbours with the
-    /// same owner.
-    static func intervals(of prefixes: [IPPrefix: PeerID], isIPv4: Bool) -> [IntervalStart] {
-        let width = isIPv4 ? 32 : 128
-        var spans: [(first: UInt128, last: UInt128, owner: PeerID)] = []
-        for (prefix, owner) in prefixes where prefix.address.isIPv4 == isIPv4 {
-            let first = UInt128(prefix.address.high) << 64 | UInt128(prefix.address.low)
-            let hostBits = width - prefix.length
-            let hostMask = hostBits == 128 ? UInt128.max : (UInt128(1) << UInt128(hostBits)) - 1
-            spans.append((first, first | hostMask, owner))
-        }
-        // Enclosing prefixes first: of two that begin together the longer-reaching one encloses.
-        spans.sort { $0.first != $1.first ? $0.first < $1.first : $0.last > $1.last }
-
-        var starts = [IntervalStart(address: 0, owner: none)]
-        var enclosing: [(last: UInt128, owner: PeerID)] = []
-        func begin(_ address: UInt128, _ owner: PeerID) {
-            if starts[starts.count - 1].address == address {
-                starts[starts.count - 1].owner = owner
-            } else {
-                starts.append(IntervalStart(address: address, owner: owner))
-            }
-        }
-        func close(before address: UInt128?) {
-            while let innermost = enclosing.last, address.map({ innermost.last < $0 }) ?? true {
-                enclosing.removeLast()
-                let highest = isIPv4 ? UInt128(UInt32.max) : UInt128.max
-                guard innermost.last < highest else { continue }
-                begin(innermost.last + 1, enclosing.last?.owner ?? none)
-            }
-        }
-        for span in spans {
-            close(before: span.first)
-            begin(span.first, span.owner)
-            enclosing.append((span.last, span.owner))
-        }
-        close(before: nil)
-        return merged(starts)
-    }
-
-    private static func merged(_ starts: [IntervalStart]) -> [IntervalStart] {
-        var result: [IntervalStart] = []
-        for start in starts where result.last?.owner != start.owner { result.append(start) }
-        return result
-    }
 }

@@ -18,6 +18,8 @@ public final class Session: Sendable {
     public let localIndex: UInt32
     /// Index that we put into what we send.
     public let remoteIndex: UInt32
+    /// The device whose session it is.
+    public let tunnel: TunnelID
     public let peer: PeerID
     /// Whether we sent the initiation of the handshake.
     public let isInitiator: Bool
@@ -26,31 +28,36 @@ public final class Session: Sendable {
     /// The peer's timer stamps and byte counts.
     public let activity: PeerActivity
 
-    private let sendKey: Secret32
-    private let receiveKey: Secret32
+    let sendKey: Secret32
+    let receiveKey: Secret32
     let nextCounter = Atomic<UInt64>(0)
-    private let state = Atomic<UInt8>(0)
-    private let window = Mutex(ReplayWindow())
+    let state = Atomic<UInt8>(0)
+    /// What the window began with, to be fetched without its lock; never read for its meaning.
+    private let windowWords: ByteArena
+    let window: Mutex<ReplayWindow>
 
     init(
-        localIndex: UInt32, remoteIndex: UInt32, peer: PeerID, isInitiator: Bool,
-        createdAt: UInt64, activity: PeerActivity,
+        localIndex: UInt32, remoteIndex: UInt32, tunnel: TunnelID = 0, peer: PeerID,
+        isInitiator: Bool, createdAt: UInt64, activity: PeerActivity,
         sendKey: borrowing Secret32, receiveKey: borrowing Secret32
     ) {
         self.localIndex = localIndex
         self.remoteIndex = remoteIndex
+        self.tunnel = tunnel
         self.peer = peer
         self.isInitiator = isInitiator
         self.createdAt = createdAt
         self.activity = activity
         self.sendKey = sendKey.clone()
         self.receiveKey = receiveKey.clone()
+        windowWords = ReplayWindow.makeWords()
+        window = Mutex(ReplayWindow(words: windowWords))
         state.store(isInitiator ? State.confirmed : 0, ordering: .relaxed)
     }
 
     private typealias Layout = WireGuardMessage.TransportData
 
-    private enum State {
+    enum State {
         static let confirmed: UInt8 = 1
         static let retired: UInt8 = 2
         static let askedForRekey: UInt8 = 4
@@ -154,6 +161,18 @@ extension Session {
                 key: receiveKey, counter: counter, input: body, into: body)
         else { return nil }
         return body.prefix(body.count &- Layout.tagCount)
+    }
+
+    /// Fetches from memory what ``open(datagram:with:)`` and ``acceptCounter(_:)`` will want.
+    ///
+    /// Called for several sessions before any of them is used, the fetches go on side by side.
+    /// - Returns: A number without a meaning, which the caller must make use of, lest the compiler
+    ///   leave the reading out.
+    public func fetch(counter: UInt64) -> UInt32 {
+        let word = windowWords.whole.littleEndian32(at: ReplayWindow.offset(ofWord: counter >> 6))
+        let key = receiveKey.withBytes { $0.littleEndian32(at: 0) }
+        return word ^ key
+            ^ UInt32(truncatingIfNeeded: activity.receivedBytes ^ activity.lastTraversal)
     }
 
     /// Accepts the counter of an authenticated packet once; `false` for a replay.

@@ -78,7 +78,9 @@ extension WireGuardDevice {
     ) -> ReceiveOutcome {
         typealias Layout = WireGuardMessage.Response
         let receiver = message.littleEndian32(at: Layout.receiverIndexOffset)
-        guard let id = indices[receiver] else { return .dropped(.unknownReceiverIndex) }
+        guard let id = indices.peer(of: receiver, in: tunnel) else {
+            return .dropped(.unknownReceiverIndex)
+        }
         guard let peer = peer(id), let pending = peer.pending,
             pending.localIndex == receiver
         else { return .dropped(.responseWithoutInitiation) }
@@ -100,9 +102,9 @@ extension WireGuardDevice {
         state.split(scratch.empty, initiatorKey: &sendKey, responderKey: &receiveKey)
         let session = Session(
             localIndex: receiver,
-            remoteIndex: message.littleEndian32(at: Layout.senderIndexOffset), peer: peer.id,
-            isInitiator: true, createdAt: now, activity: peer.activity, sendKey: sendKey,
-            receiveKey: receiveKey)
+            remoteIndex: message.littleEndian32(at: Layout.senderIndexOffset), tunnel: tunnel,
+            peer: peer.id, isInitiator: true, createdAt: now, activity: peer.activity,
+            sendKey: sendKey, receiveKey: receiveKey)
         move(peer, to: source)
         _ = peer.activity.packetReceived(isData: false, byteCount: message.count, now: now)
         // From now on the index stands for the session.

@@ -17,9 +17,11 @@ extension WireGuardDevice {
     /// - Parameters:
     ///   - datagram: Anything at all; it is not written to.
     ///   - isUnderLoad: Whether handshakes arrive faster than they can be worked on.
+    ///   - maySpend: Asked once about a message whose sender has shown a cookie, so that others
+    ///     cannot use up what a limit leaves.
     public func receive(
         _ datagram: ByteRegion, from source: Endpoint, now: UInt64, wallClock: WallClock,
-        isUnderLoad: Bool
+        isUnderLoad: Bool, maySpend: () -> Bool = { true }
     ) -> ReceiveOutcome {
         wallClockAnchor = (now, wallClock)
         switch WireGuardMessage.type(of: datagram) {
@@ -28,11 +30,11 @@ extension WireGuardDevice {
         case .message(.transportData): return .dropped(.misdirectedData)
         case .message(.cookieReply): return receiveCookieReply(datagram, now: now)
         case .message(.initiation):
-            return admit(datagram, source, now, isUnderLoad) { privateKey in
+            return admit(datagram, source, now, isUnderLoad, maySpend) { privateKey in
                 receiveInitiation(datagram, from: source, privateKey: privateKey, now: now)
             }
         case .message(.response):
-            return admit(datagram, source, now, isUnderLoad) { privateKey in
+            return admit(datagram, source, now, isUnderLoad, maySpend) { privateKey in
                 receiveResponse(datagram, from: source, privateKey: privateKey, now: now)
             }
         }
@@ -41,7 +43,7 @@ extension WireGuardDevice {
     /// Runs `body` if the message deserves an asymmetric computation.
     private func admit(
         _ message: ByteRegion, _ source: Endpoint, _ now: UInt64, _ isUnderLoad: Bool,
-        _ body: (PrivateKey) -> ReceiveOutcome
+        _ maySpend: () -> Bool, _ body: (PrivateKey) -> ReceiveOutcome
     ) -> ReceiveOutcome {
         guard let privateKey, cookieChecker != nil else { return .dropped(.noPrivateKey) }
         guard cookieChecker?.isMAC1Valid(message) == true else { return .dropped(.invalidMAC1) }
@@ -52,7 +54,7 @@ extension WireGuardDevice {
             sendCookieReply(to: message, source, now)
             return .dropped(.invalidMAC2UnderLoad)
         }
-        guard rateLimiter.allow(source.address, now: now) else {
+        guard rateLimiter.allow(source.address, now: now), maySpend() else {
             return .dropped(.cookieRateLimited)
         }
         return body(privateKey)
@@ -69,7 +71,7 @@ extension WireGuardDevice {
     private func receiveCookieReply(_ reply: ByteRegion, now: UInt64) -> ReceiveOutcome {
         let receiver = reply.littleEndian32(
             at: WireGuardMessage.CookieReply.receiverIndexOffset)
-        guard let id = indices[receiver], let peer = peer(id) else {
+        guard let id = indices.peer(of: receiver, in: tunnel), let peer = peer(id) else {
             return .dropped(.cookieReplyWithoutRequest)
         }
         let outcome = peer.cookie.accept(

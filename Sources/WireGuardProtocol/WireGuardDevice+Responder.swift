@@ -107,8 +107,9 @@ extension WireGuardDevice {
         var receiveKey = Secret32()
         state.split(scratch.empty, initiatorKey: &receiveKey, responderKey: &sendKey)
         let session = Session(
-            localIndex: index, remoteIndex: remoteIndex, peer: peer.id, isInitiator: false,
-            createdAt: now, activity: peer.activity, sendKey: sendKey, receiveKey: receiveKey)
+            localIndex: index, remoteIndex: remoteIndex, tunnel: tunnel, peer: peer.id,
+            isInitiator: false, createdAt: now, activity: peer.activity, sendKey: sendKey,
+            receiveKey: receiveKey)
         installResponded(session, of: peer)
         sessionDerived(peer, now: now)
         let message = HandshakeMessage(kind: .response, message: response)

@@ -123,7 +123,7 @@ extension WireGuardDevice {
     }
 
     func dropPending(_ peer: Peer) {
-        if let pending = peer.pending { indices[pending.localIndex] = nil }
+        if let pending = peer.pending { indices.release(pending.localIndex) }
         peer.pending = nil
     }
 
@@ -139,7 +139,7 @@ extension WireGuardDevice {
     private func retire(_ session: Session?) {
         guard let session else { return }
         session.retire()
-        indices[session.localIndex] = nil
+        indices.release(session.localIndex)
         actions.append(.retire(session))
     }
 

@@ -11,8 +11,10 @@ import PacketMemory
 ///
 /// Source: WireGuard paper, sections 5 and 6.
 public final class WireGuardDevice {
-    /// Workers that received datagrams are spread over by the low byte of the receiver index.
-    public let workerCount: Int
+    /// Its number among the devices that share ``indices``.
+    public let tunnel: TunnelID
+    /// Where its datagrams arrive.
+    public let placement: ReceivePlacement
     /// What is to be done.
     public var actions = ActionQueue()
 
@@ -24,7 +26,7 @@ public final class WireGuardDevice {
     var peerIDs: [PublicKey: PeerID] = [:]
     var restingPeerIDs = RestingPeerIDs()
     /// Whose session or initiation each local index stands for.
-    var indices: [UInt32: PeerID] = [:]
+    let indices: LocalIndices
     var deadlines = DeadlineHeap()
     /// No initiation of ours carries an earlier timestamp, whatever the wall clock does.
     var timestampFloor = TAI64N()
@@ -34,14 +36,23 @@ public final class WireGuardDevice {
     let scratch = HandshakeScratch()
 
     /// - Parameters:
-    ///   - workerCount: 1...256.
+    ///   - tunnel: Differs between devices that share `indices`.
     ///   - random: Of keys, indices, nonces and jitter.
-    public init(workerCount: Int, random: RandomSource = .secure) {
-        precondition(
-            (1...ImplementationLimits.workerCountMax).contains(workerCount),
-            "the low byte of an index selects one of at most 256 workers")
-        self.workerCount = workerCount
+    public init(
+        tunnel: TunnelID = 0, placement: ReceivePlacement, indices: LocalIndices = LocalIndices(),
+        random: RandomSource = .secure
+    ) {
+        self.tunnel = tunnel
+        self.placement = placement
+        self.indices = indices
         self.random = random
+    }
+
+    /// A device with all of the workers to itself.
+    ///
+    /// - Parameter workerCount: 1...256.
+    public convenience init(workerCount: Int, random: RandomSource = .secure) {
+        self.init(placement: ReceivePlacement(workerCount: workerCount), random: random)
     }
 }
 
@@ -55,7 +66,7 @@ extension WireGuardDevice {
     public var unsafePrivateKey: PrivateKey? { privateKey }
 
     /// Replaces the private key. All sessions and handshakes end, and a peer with our own public
-    /// key is removed.
+    /// key is removed. ``rotatePrivateKey(_:now:)`` lets the sessions live.
     ///
     /// - Complexity: One X25519 multiplication for each peer.
     public func setPrivateKey(_ key: PrivateKey?, now: UInt64) {
@@ -146,7 +157,7 @@ extension WireGuardDevice {
         }
     }
 
-    private func computeStaticStatic(of peer: Peer) {
+    func computeStaticStatic(of peer: Peer) {
         peer.areStaticKeysCompatible =
             privateKey?.sharedSecret(with: peer.publicKey, into: &peer.staticStatic) ?? false
         if !peer.areStaticKeysCompatible { peer.staticStatic.wipe() }
@@ -173,7 +184,10 @@ extension WireGuardDevice {
     public func currentSession(_ id: PeerID) -> Session? { peer(id)?.current }
     /// The worker that the peer's datagrams arrive at, by the low byte of their receiver index.
     /// All workers know the peer's sessions and send with them.
-    public func homeWorker(_ id: PeerID) -> Int { Int(id) % workerCount }
+    public func homeWorker(_ id: PeerID) -> Int {
+        // Devices with a peer or two each use all workers, too.
+        (Int(id) &+ Int(tunnel)) % placement.workerCount
+    }
 
     func peer(_ id: PeerID) -> Peer? {
         guard id >= 0, Int(id) < peers.count else { return nil }
@@ -203,18 +217,12 @@ struct RestingPeerIDs {
 }
 
 extension WireGuardDevice {
-    /// A random index that no one uses, whose low byte selects the peer's home worker.
+    /// A random index that no one uses, which selects the peer's home worker and our lane.
     func makeIndex(of peer: Peer) -> UInt32 {
         let home = homeWorker(peer.id)
-        // Low bytes that select this worker: home, home + workerCount, ... up to 255.
-        let choices = (255 - home) / workerCount + 1
         while true {
-            let word = random.uint32()
-            let low = home + Int(word & 0xff) % choices * workerCount
-            let index = word & ~0xff | UInt32(low)
-            guard indices[index] == nil else { continue }
-            indices[index] = peer.id
-            return index
+            let index = placement.index(worker: home, random: random.uint32())
+            if indices.reserve(index, for: peer.id, in: tunnel) { return index }
         }
     }
 }

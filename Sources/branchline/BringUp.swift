@@ -90,7 +90,7 @@ struct BringUp {
 
     private static func isInUse(_ port: UInt16) -> Bool {
         do {
-            try UDPSocketGroup.bind(port: port, dataSockets: 1).close()
+            try UDPSocketGroup.bind(port: port, workerCount: 1).close()
             return false
         } catch {
             return error == .portInUse(port)

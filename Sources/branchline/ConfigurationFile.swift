@@ -31,6 +31,11 @@ struct ConfigurationFile {
         warnIfOthersCanRead()
     }
 
+    /// Whether a folder of configurations has one for an interface.
+    static func exists(for interface: String) -> Bool {
+        folders.contains { PrivateFolder.exists("\($0)/\(interface)\(suffix)") }
+    }
+
     private static func locate(_ argument: String) throws -> String {
         guard !argument.isEmpty else {
             throw Failure.badInput(

@@ -26,8 +26,8 @@ struct Daemon {
     /// Starts the program and returns when it has made the interface and left the foreground.
     ///
     /// - Throws: If it did not make the interface; one of that name is then somebody else's.
-    func start(_ socket: InterfaceSocket) throws {
-        let code = try Program.run(path, [socket.name])
+    func start(_ socket: InterfaceSocket, arguments: [String] = []) throws {
+        let code = try Program.run(path, arguments + [socket.name])
         guard code == 0 else {
             throw Failure.failed(
                 "\(path) did not start (exit code \(code)); its own message says why")

@@ -1,5 +1,6 @@
 import Cryptography
 import Foundation
+import NodeAgent
 import PacketFormats
 import WireGuardConfiguration
 
@@ -7,6 +8,8 @@ import WireGuardConfiguration
 struct InterfaceReport: Encodable {
     struct Peer: Encodable {
         let publicKey: String
+        /// Of a node of a joined network.
+        let name: String?
         let hasPresharedKey: Bool
         let endpoint: String?
         let allowedIps: [String]
@@ -17,6 +20,15 @@ struct InterfaceReport: Encodable {
         let receivedPackets: UInt64?
         let lostPackets: UInt64?
         let lossShare: Double?
+    }
+
+    /// What a joined network's rules do here.
+    struct Access: Encodable {
+        let connections: Int
+        let connectionsMax: Int
+        let refusedConnections: UInt64
+        /// Denied packets by the name of the rule.
+        let denials: [String: UInt64]
     }
 
     /// What only branchlined tells.
@@ -30,6 +42,7 @@ struct InterfaceReport: Encodable {
         let offloads: [String]
         let fallbacks: [String]
         let drops: [String: UInt64]
+        let access: Access?
     }
 
     let interface: String
@@ -39,10 +52,22 @@ struct InterfaceReport: Encodable {
     /// The one with the most recent handshake first.
     let peers: [Peer]
     let engine: Engine?
+    /// Of an interface that has joined a network.
+    let agent: AgentStatus?
 
     /// - Parameter engine: `nil` where another program than branchlined serves the interface.
-    init(name: String, device: DeviceStatus, engine: EngineStatus? = nil) {
+    init(
+        name: String, device: DeviceStatus, engine: EngineStatus? = nil,
+        agent: AgentStatus? = nil
+    ) {
         interface = name
+        let names = agent?.peerNames ?? [:]
+        // They are with the peers.
+        self.agent = agent.map {
+            var agent = $0
+            agent.peerNames = nil
+            return agent
+        }
         publicKey = device.privateKey?.publicKey.base64
         listenPort = device.listenPort
         firewallMark = device.firewallMark
@@ -51,7 +76,7 @@ struct InterfaceReport: Encodable {
             uniquingKeysWith: { first, _ in first })
         peers = device.peers
             .sorted { Self.handshake($0) > Self.handshake($1) }
-            .map { Peer($0, health[$0.publicKey]) }
+            .map { Peer($0, health[$0.publicKey], name: names[$0.publicKey.base64]) }
         self.engine = engine.map(Engine.init)
     }
 
@@ -60,7 +85,7 @@ struct InterfaceReport: Encodable {
     }
 
     /// The reports as JSON with sorted keys.
-    static func json(_ reports: [InterfaceReport]) throws -> String {
+    static func json(_ reports: some Encodable) throws -> String {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
         encoder.keyEncodingStrategy = .convertToSnakeCase
@@ -78,8 +103,11 @@ struct InterfaceReport: Encodable {
 }
 
 extension InterfaceReport.Peer {
-    fileprivate init(_ peer: PeerStatus, _ health: EngineStatus.PeerHealth?) {
+    fileprivate init(
+        _ peer: PeerStatus, _ health: EngineStatus.PeerHealth?, name: String?
+    ) {
         publicKey = peer.publicKey.base64
+        self.name = name
         hasPresharedKey = peer.presharedKey != nil
         endpoint = peer.endpoint?.description
         allowedIps = peer.allowedIPs.map(\.description)
@@ -105,5 +133,12 @@ extension InterfaceReport.Engine {
         fallbacks = engine.fallbacks
         drops = Dictionary(
             engine.drops.map { ($0.reason, $0.count) }, uniquingKeysWith: { $0 &+ $1 })
+        access = engine.access.map { access in
+            InterfaceReport.Access(
+                connections: access.connections, connectionsMax: access.connectionsMax,
+                refusedConnections: access.refusedConnections,
+                denials: Dictionary(
+                    access.denials.map { ($0.rule, $0.count) }, uniquingKeysWith: { $0 &+ $1 }))
+        }
     }
 }

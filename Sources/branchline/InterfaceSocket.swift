@@ -64,6 +64,27 @@ struct InterfaceSocket {
         return try? EngineStatus(answer: exchange(wiping: &request))
     }
 
+    /// What `qos=1` tells; `nil` where a program serves the interface that knows no QoS.
+    func qosStatus() throws -> QoSStatus? {
+        var request = UAPI.qosRequest
+        let answer = try exchange(wiping: &request)
+        return try? QoSStatus(answer: answer)
+    }
+
+    /// - Returns: `nil` where a program serves the interface that knows no QoS.
+    func flows(_ query: FlowQuery) throws -> [FlowReport]? {
+        var request = UAPI.serialize(query)
+        let answer = try exchange(wiping: &request)
+        return try? FlowReport.list(answer: answer)
+    }
+
+    /// - Returns: Whether the program that serves the interface knows QoS, and took the settings.
+    func apply(_ settings: QoSSettings) throws -> Bool {
+        var request = UAPI.serialize(settings)
+        let answer = try exchange(wiping: &request)
+        return (try? UAPI.requireSuccess(answer: answer)) != nil
+    }
+
     func apply(_ settings: DeviceSettings) throws {
         var request = UAPI.serialize(settings)
         let answer = try exchange(wiping: &request)

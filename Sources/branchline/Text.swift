@@ -1,3 +1,4 @@
+import ControlModel
 import Foundation
 
 /// Numbers in the words of `wg show`.
@@ -55,8 +56,43 @@ enum Text {
         return "\(fixed(share * 100, decimals: 2)) %"
     }
 
+    /// Bits per second in decimal units: "1.50 Mbit/s".
+    static func rate(_ bitsPerSecond: UInt64) -> String {
+        if bitsPerSecond < 1_000 { return "\(bitsPerSecond) bit/s" }
+        var value = Double(bitsPerSecond) / 1_000
+        for unit in ["kbit/s", "Mbit/s"] {
+            if value < 1_000 { return "\(fixed(value, decimals: 2)) \(unit)" }
+            value /= 1_000
+        }
+        return "\(fixed(value, decimals: 2)) Gbit/s"
+    }
+
+    /// A wall-clock time in UTC: "2026-11-25T17:02:00Z".
+    static func time(_ seconds: Int64) -> String {
+        Date(timeIntervalSince1970: TimeInterval(seconds)).formatted(.iso8601)
+    }
+
+    /// What a stranger wrote, without characters that steer a terminal.
+    static func plain(_ text: String) -> String {
+        let isHarmless = text.unicodeScalars.allSatisfy { $0 == "\n" || !$0.isControl }
+        if isHarmless { return text }
+        var plain = String.UnicodeScalarView()
+        for scalar in text.unicodeScalars {
+            plain.append(scalar == "\n" || !scalar.isControl ? scalar : "?")
+        }
+        return String(plain)
+    }
+
+    /// The same on one line.
+    static func line(_ text: String) -> String { plain(text).replacing("\n", with: "?") }
+
     /// Seconds since 1970.
     static var now: UInt64 { UInt64(max(0, Date().timeIntervalSince1970)) }
+
+    /// Rounded to so many places behind the point.
+    static func decimal(_ value: Double, _ places: Int) -> String {
+        fixed(value, decimals: places)
+    }
 
     private static func fixed(_ value: Double, decimals: Int) -> String {
         String(format: "%.\(decimals)f", value)
@@ -76,8 +112,11 @@ struct TextTable {
     }
 
     mutating func append(_ row: [String]) {
-        rows.append(row)
+        rows.append(row.map { $0.replacing("\n", with: "?") })
     }
+
+    /// All lines, without characters that steer a terminal.
+    var text: String { Text.plain(lines(indentation: 0).joined(separator: "\n")) + "\n" }
 
     /// The lines, each after `indentation` spaces and without spaces at its end.
     func lines(indentation: Int) -> [String] {

@@ -1,14 +1,16 @@
 import ArgumentParser
+import NodeAgent
 
 struct Up: ParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Bring a tunnel up from a configuration file, as `wg-quick up` does.",
+        abstract: "Bring a tunnel up: of a configuration file, as `wg-quick up`, or a joined one.",
         discussion: """
             A name such as wg0 stands for /etc/wireguard/wg0.conf, then /etc/branchline/wg0.conf. \
             The file's name without .conf is the interface's name. For example:
 
               sudo branchline up wg0
               sudo branchline up ./office.conf
+              sudo branchline up bl0
 
             The format is that of wg-quick(8): Address, DNS, MTU, Table, PreUp, PostUp, PreDown, \
             PostDown and SaveConfig beside the settings of wg(8). If a step fails, the steps \
@@ -28,6 +30,10 @@ struct Up: ParsableCommand {
     var daemon: String?
 
     func run() throws {
+        if let joined = JoinedInterface.find(file) {
+            try requireRoot(to: "bring a tunnel up")
+            return try start(joined)
+        }
         let configuration = try ConfigurationFile(file)
         try requireRoot(to: "bring a tunnel up")
         var bringUp = try BringUp(configuration, daemon: Daemon(choice: daemon))
@@ -36,5 +42,17 @@ struct Up: ParsableCommand {
         try? Console.output(
             "\(configuration.interfaceName) is up; see `branchline status "
                 + "\(configuration.interfaceName)`")
+    }
+
+    private func start(_ interface: JoinedInterface) throws {
+        Interruption.arm()
+        try interface.start(Daemon(choice: daemon))
+        let status = try interface.awaitForce()
+        let detail = status.stateDetail.map { ": \($0)" } ?? ""
+        try? Console.output(
+            status.isInForce
+                ? "\(interface.name) is up in \(status.tenant); see `branchline status "
+                    + "\(interface.name)`"
+                : "\(interface.name) runs, but is \(status.state) in \(status.tenant)\(detail)")
     }
 }

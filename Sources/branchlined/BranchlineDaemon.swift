@@ -1,7 +1,9 @@
 import ArgumentParser
 import Foundation
+import Gateway
 import LinuxNetworking
 import Logging
+import NodeAgent
 import PacketFormats
 import TunnelEngine
 import WireGuardConfiguration
@@ -11,20 +13,26 @@ import WireGuardConfiguration
 struct BranchlineDaemon: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "branchlined",
-        abstract: "Runs one WireGuard-compatible tunnel interface.",
+        abstract: "Runs one WireGuard-compatible tunnel interface, or a gateway with many.",
         discussion: """
             Creates the interface, listens on /var/run/wireguard/IFNAME.sock for wg(8), \
             wg-quick(8) and branchline, and ends on SIGTERM or when the interface is deleted.
 
+            With --gateway it serves every tenant that has a file in the folder, each with an \
+            interface and a configuration socket of its own, over one UDP port. SIGHUP makes it \
+            read the folder again; `branchline gateway` writes it.
+
             EXAMPLES:
               sudo branchlined wg0
+              sudo branchlined --gateway /var/lib/branchline/gateway
               sudo LOG_LEVEL=debug branchlined --foreground wg0
               sudo WG_QUICK_USERSPACE_IMPLEMENTATION=branchlined wg-quick up wg0
+              sudo branchlined --qos ./qos.json wg0
 
             ENVIRONMENT:
-              LOG_LEVEL              silent, error (default), info, debug or verbose. Messages go to
-                                     standard error; in the background, where LOG_LEVEL is not
-                                     set, to the system's log
+              LOG_LEVEL              silent, error (default), info, debug or verbose;
+                                     to standard error, or to the system's log in
+                                     the background where LOG_LEVEL is not set
               WG_TUN_FD              an open TUN device to use, by descriptor number
               WG_UAPI_FD             a listening configuration socket to use
               WG_PROCESS_FOREGROUND  1: stay in the foreground
@@ -40,7 +48,7 @@ struct BranchlineDaemon: ParsableCommand {
 
     @Option(
         name: .customLong("handshake-dscp"),
-        help: "DSCP of handshake messages, 0 to 63. (default: 34, AF41)")
+        help: "DSCP of handshake messages, 0 to 63; 34 is AF41.")
     var handshakeDSCP: UInt8 = 34
 
     @Flag(
@@ -48,15 +56,54 @@ struct BranchlineDaemon: ParsableCommand {
         help: "Copy the ECN field outwards; turn it off for peers that ignore the path's marks.")
     var copyECN = true
 
+    @Option(
+        help: ArgumentHelp(
+            "Follow the coordinator that this membership is of; `branchline join` makes it.",
+            valueName: "folder"),
+        completion: .directory)
+    var agent: String?
+
+    @Flag(
+        help: ArgumentHelp(
+            "Go on in the place of the daemon that serves the interface, with its sessions and "
+                + "options; `branchline upgrade` does this."))
+    var takeOver = false
+
+    @Option(
+        help: ArgumentHelp(
+            "Serve the tenants that have files in this folder.", valueName: "folder"),
+        completion: .directory)
+    var gateway: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Local QoS policy. (default: \(QoSFile.folder)/IFNAME.json, if it is there)",
+            valueName: "file"),
+        completion: .file())
+    var qos: String?
+
     @Argument(help: "Name of the interface, 1 to 15 characters.")
-    var interface: String
+    var interface: String?
 
     func validate() throws {
         if let workers { try Self.check(workers, of: "--workers") }
         guard handshakeDSCP < 64 else {
             throw ValidationError("--handshake-dscp takes 0 to 63")
         }
-        if let fault = InterfaceName.fault(in: interface) {
+        if takeOver, workers != nil || agent != nil || qos != nil {
+            throw ValidationError(
+                "--take-over goes on with the workers, agent and QoS policy that there are")
+        }
+        guard (interface == nil) == (gateway != nil) else {
+            throw ValidationError("give the name of one interface, or --gateway with a folder")
+        }
+        if gateway != nil && agent != nil {
+            throw ValidationError("--agent is for one interface; tenants name their memberships")
+        }
+        if gateway != nil && qos != nil {
+            throw ValidationError("--qos is for one interface; tenants name their policies")
+        }
+        if let interface, let fault = InterfaceName.fault(in: interface) {
             throw ValidationError("'\(interface)' can't name an interface: \(fault)")
         }
     }
@@ -69,15 +116,25 @@ struct BranchlineDaemon: ParsableCommand {
 
     func run() throws {
         ProcessSetup.prepare()
+        ProcessSetup.setName("branchlined")
         let environment = DaemonEnvironment()
         let workers = try workers ?? Self.workers(environment)
         if foreground || environment.isForeground {
-            try serve(environment, workers ?? ProcessInfo.processInfo.activeProcessorCount)
+            if let gateway {
+                try serveTenants(of: GatewayFolder(path: gateway), environment, workers)
+            } else if let interface {
+                try serve(
+                    interface, environment,
+                    workers ?? ProcessInfo.processInfo.activeProcessorCount)
+            }
         } else {
             try BackgroundProcess.restartSelf(
                 arguments: CommandLine.arguments, adding: environment.foregroundMark)
         }
     }
+
+    /// Also for a successor, whose working folder may be another.
+    var qosPath: String? { qos.map { URL(fileURLWithPath: $0).path } }
 
     /// Refuses in the variable what the option refuses.
     private static func workers(_ environment: DaemonEnvironment) throws -> Int? {
@@ -88,27 +145,73 @@ struct BranchlineDaemon: ParsableCommand {
     }
 
     /// Serves the interface in this process until the end of it.
-    private func serve(_ environment: DaemonEnvironment, _ workers: Int) throws {
+    private func serve(
+        _ interface: String, _ environment: DaemonEnvironment, _ workers: Int
+    ) throws {
         let readiness = BackgroundProcess.Readiness.inherited()
         let signals = try SignalDescriptor([SIGTERM, SIGINT])
         let log = environment.makeLogger(label: interface, isInBackground: readiness != nil)
-        var options = Tunnel.Options(workers: workers)
+        var options = Engine.Options(workers: workers)
         options.handshakeTrafficClass = handshakeDSCP << 2
         options.copiesECN = copyECN
-        let tun = try openDevice(environment, queueCount: options.workers)
+        if takeOver { return try takeOver(interface, signals, environment, readiness, log) }
+        let tun = try openDevice(interface, environment, queueCount: options.workers)
         let listener = try openListener(environment, tun.name)
-        let tunnel = try Tunnel(
-            tun: tun, listener: listener, signals: signals, options: options, log: log)
+        let engine = try Engine(signals: signals, options: options, log: log)
+        let tunnel = try engine.add(
+            TunnelSetup(name: tun.name, tun: tun, listener: listener))
+        let qosFile = qosPath.map { QoSFile(path: $0) } ?? .standard(of: tun.name)
+        let agent = try agent.map { folder in
+            try AgentService(
+                folder: MembershipFolder(path: folder), interface: tun.name,
+                control: tunnel.control, log: log, qosFile: qosFile)
+        }
+        if agent == nil { qosFile.bringInForce(by: tunnel.control, log: log) }
+        offerHandover(engine, of: tun.name, log)
         log.info("serving \(tun.name)")
         readiness?.announce(keepingOutput: environment.keepsOutput)
-        switch tunnel.run() {
+        let end = engine.run()
+        agent?.finish(tunnel.status().peers)
+        Self.log(end, log)
+    }
+
+    static func log(_ end: Engine.End, _ log: Logger) {
+        switch end {
         case .stopped: log.info("stopped")
         case .deviceRemoved: log.info("the interface was deleted")
+        case .handedOver: log.info("another process serves the interface now")
         }
     }
 
+    /// Serves a gateway's tenants in this process until a signal ends it.
+    private func serveTenants(
+        of folder: GatewayFolder, _ environment: DaemonEnvironment, _ workers: Int?
+    ) throws {
+        let readiness = BackgroundProcess.Readiness.inherited()
+        let log = environment.makeLogger(label: "gateway", isInBackground: readiness != nil)
+        let service = try takeOver
+            ? GatewayService(takingOver: folder, log: log)
+            : GatewayService(
+                folder,
+                GatewayService.Choices(
+                    workers: workers, handshakeTrafficClass: handshakeDSCP << 2,
+                    copiesECN: copyECN),
+                processorCount: ProcessInfo.processInfo.activeProcessorCount, log: log)
+        if let takenOver = service.takenOver {
+            Self.tell(
+                "the gateway", takenOver.version, takenOver.process, takenOver.nanoseconds,
+                readiness, log)
+        }
+        let keepsOutput = environment.keepsOutput
+        try service.run {
+            log.info("serving the tenants of \(folder.path)")
+            readiness?.announce(keepingOutput: keepsOutput)
+        }
+        log.info("stopped")
+    }
+
     private func openDevice(
-        _ environment: DaemonEnvironment, queueCount: Int
+        _ interface: String, _ environment: DaemonEnvironment, queueCount: Int
     ) throws -> TunDevice {
         if let descriptor = try environment.descriptor("WG_TUN_FD") {
             return try TunDevice.adopt(fileDescriptor: descriptor)

@@ -12,7 +12,12 @@ import unittest
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
 from harness import build, report  # noqa: E402
-from harness.lab import LabError  # noqa: E402
+from harness.lab import Lab, LabError, run_in, wait_until  # noqa: E402
+from qos.recognition import precision_and_recall  # noqa: E402
+from qos.settings import Settings  # noqa: E402
+from qos.streams import added  # noqa: E402
+from tenants.rivals import has_printed, jain, victim_share  # noqa: E402
+from programs.kinds import KINDS, Kind  # noqa: E402
 from tunnel.figures import Plan  # noqa: E402
 from tunnel.loss_free import RESOLUTION, Trial, loss_free_rate  # noqa: E402
 
@@ -77,10 +82,47 @@ class ReportTests(unittest.TestCase):
         self.assertEqual(len({len(line) for line in lines}), 1)
 
 
+class SharesTests(unittest.TestCase):
+    def test_equal_shares_are_fair_and_one_for_all_is_not(self):
+        self.assertAlmostEqual(jain([3, 3]), 1)
+        self.assertAlmostEqual(jain([1, 0]), 0.5)
+        self.assertAlmostEqual(jain([1, 3]), 0.8)
+
+    def test_a_victims_share_is_of_half_of_all(self):
+        self.assertAlmostEqual(victim_share([2, 2]), 1)
+        self.assertAlmostEqual(victim_share([1, 3]), 0.5)
+
+
+class QoSTests(unittest.TestCase):
+    def test_what_is_added_is_loaded_less_idle(self):
+        def measured(itl, itl_tail, delay, ttft):
+            return ({"itl": {"p99": itl, "p999": itl_tail}, "delay": {"p99": delay}},
+                    {"ttft": {"p99": ttft}})
+        self.assertEqual(added(measured(20, 21, 30, 40), measured(25, 31, 36, 47)), {
+            "added_itl_p99_ms": 5, "added_itl_p999_ms": 10, "added_ttft_2k_p99_ms": 7,
+            "added_delay_p99_ms": 6})
+
+    def test_precision_counts_what_was_held_and_recall_what_was_there(self):
+        stream, other = Kind("a", 1, True, "a"), Kind("b", 2, False, "b")
+        self.assertEqual(precision_and_recall([(stream, 4, 3), (other, 9, 1)]), (0.75, 0.75))
+        self.assertEqual(precision_and_recall([(stream, 4, 0), (other, 9, 0)]), (0, 0))
+        self.assertEqual(precision_and_recall([(stream, 4, 4), (other, 9, 0)]), (1, 1))
+
+    def test_every_kind_of_traffic_has_a_port_of_its_own(self):
+        self.assertEqual(len({kind.port for kind in KINDS}), len(KINDS))
+
+    def test_settings_are_lines_of_a_request(self):
+        self.assertEqual(Settings().lines(), [])
+        self.assertEqual(
+            Settings(False, 20_000_000, [(5211, "bulk")], 1000).lines(),
+            ["classify=false", "link=20000000 14", "service=* 0.0.0.0/0 5211 bulk bulk",
+             "budget=1000 - 86400"])
+
+
 class ToolTests(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.tools = build.build_tools()
+        cls.tools = build.build_tools([*build.TUNNEL_TOOLS, "tokens"])
 
     def tool(self, name, *arguments):
         return subprocess.run([f"{self.tools}/{name}", *arguments], capture_output=True,
@@ -110,6 +152,35 @@ class ToolTests(unittest.TestCase):
         self.assertEqual(counted["received"], most)
         self.assertEqual(counted["duplicates"], sum(trial["sent"] for trial in sent) - most)
         self.assertLessEqual(sent[0]["sent"], 5001)
+
+    def test_one_echo_answers_in_several_namespaces(self):
+        with Lab("selftest") as lab:
+            names = [lab.add_namespace(), lab.add_namespace()]
+            echo = lab.start(None, [f"{self.tools}/rtt", "echo", "7998", *names])
+            wait_until(lambda: has_printed(echo, "ready"), "the echo opens", process=echo)
+            for name in names:
+                times = json.loads(run_in(name, [
+                    f"{self.tools}/rtt", LOOPBACK, "1000", "20", "2", "7998"]))
+                self.assertEqual(times["received"], 20)
+
+    def test_token_streams_keep_their_interval_and_long_prompts_arrive(self):
+        server = subprocess.Popen([f"{self.tools}/tokens", "serve", "7997"],
+                                  stdout=subprocess.PIPE, text=True)
+        self.assertEqual(server.stdout.readline(), "ready\n")
+        streams = json.loads(self.tool("tokens", "stream", LOOPBACK, "7997", "--count", "5",
+                                       "--seconds", "1.1", "--warm-up", "0.1"))
+        prompts = json.loads(self.tool("tokens", "prompt", LOOPBACK, "7997", "--seconds", "0.5",
+                                       "--every", "20000", "--prompt", "2048"))
+        load = json.loads(self.tool("tokens", "load", LOOPBACK, "7997", "--seconds", "0.5",
+                                    "--count", "2", "--prompt", "100000", "--answer", "300000"))
+        server.kill()  # A laboratory before this one has left SIGTERM ignored.
+        server.communicate()
+        self.assertAlmostEqual(streams["itl"]["count"], 250, delta=10)
+        self.assertAlmostEqual(streams["itl"]["p50"], 20, delta=1)
+        self.assertEqual((prompts["ttft"]["count"], prompts["failures"]), (25, 0))
+        self.assertGreater(load["answers"], 2)
+        self.assertGreaterEqual(load["got_bytes"], load["answers"] * 300_000)
+        self.assertGreaterEqual(load["sent_bytes"], load["answers"] * 99_000)
 
     def test_round_trips_on_the_loopback_are_all_answered(self):
         times = json.loads(self.tool("rtt", LOOPBACK, "1000", "100", "5"))

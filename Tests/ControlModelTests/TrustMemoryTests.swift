@@ -123,6 +123,21 @@ struct TrustMemoryTests {
         #expect(reason { try memory.admit(thief) } == .tokenReplayed)
     }
 
+    @Test func aNodeThatRotatesFillsNoMemory() throws {
+        var memory = TrustMemory()
+        var generator = SeededGenerator(seed: 9)
+        try memory.admit(try rotated())
+        let template = try rotated()
+        for turn in 2...Int64(TrustLimits.rememberedMax) + 2 {
+            try memory.admit(template.turned(turn, generator.bytes(32)))
+        }
+        #expect(reason { try memory.admit(template.as(node: 5)) } == nil)
+        // The grant's own key stays the node's.
+        #expect(
+            reason { try memory.admit(template.as(node: 6, with: template.grant.publicKey)) }
+                == .keyInUse)
+    }
+
     @Test func theMemoryIsBounded() throws {
         var memory = TrustMemory()
         let template = try grant()
@@ -137,13 +152,22 @@ struct TrustMemoryTests {
 
 extension VerifiedGrant {
     /// The same for another node, without the price of signing it.
-    fileprivate func `as`(node number: UInt64) -> VerifiedGrant {
+    fileprivate func `as`(node number: UInt64, with key: PublicKey? = nil) -> VerifiedGrant {
         var generator = SeededGenerator(seed: number)
         let node = VerifyingKey(bytes: generator.bytes(32)).unsafelyUnwrapped
-        let publicKey = PublicKey(bytes: generator.bytes(32)).unsafelyUnwrapped
+        let publicKey = key ?? PublicKey(bytes: generator.bytes(32)).unsafelyUnwrapped
         let grant = changed(grant) { $0.node = node; $0.publicKey = publicKey }
         return VerifiedGrant(
             grant: grant, publicKey: publicKey, rotation: nil, root: root, admin: admin,
             token: nil, validUntil: validUntil, signatures: signatures)
+    }
+
+    /// The same at another turn of its rotation.
+    fileprivate func turned(_ turn: Int64, _ key: [UInt8]) -> VerifiedGrant {
+        let publicKey = PublicKey(bytes: key).unsafelyUnwrapped
+        return VerifiedGrant(
+            grant: grant, publicKey: publicKey,
+            rotation: rotation.map { changed($0) { $0.turn = turn; $0.publicKey = publicKey } },
+            root: root, admin: admin, token: nil, validUntil: validUntil, signatures: signatures)
     }
 }

@@ -15,12 +15,14 @@ output=${FUZZING_BUILD:-$package/.build/fuzzing}
 mkdir -p "$output"
 
 # In the order of their dependencies.
-modules="PacketMemory Cryptography PacketFormats WireGuardProtocol WireGuardConfiguration"
+modules="PacketMemory Cryptography PacketFormats WireGuardProtocol WireGuardConfiguration
+    ControlModel InferenceTraffic"
 
 # Overflow and bounds checks stay on at -O; they are what the fuzzer looks for.
 flags="-O -g -use-ld=lld -swift-version 6 -package-name branchline -sanitize=fuzzer,address
     -enable-upcoming-feature ExistentialAny -enable-upcoming-feature InternalImportsByDefault
-    -enable-upcoming-feature MemberImportVisibility -I $output -I $package/Sources/CSodium"
+    -enable-upcoming-feature MemberImportVisibility -I $output -I $output/CBlake2s
+    -I $package/Sources/CSodium"
 libraries="-lsodium"
 if [ "$(uname -m)" = x86_64 ]; then
     flags="$flags -I $package/Sources/CMultiBuffer"
@@ -35,16 +37,28 @@ newer() { # FILE SOURCE...: whether FILE is missing or a source is newer
     return 1
 }
 
-objects=
+# The C compiler of the Swift toolchain, and the module map that SwiftPM would make.
+clang=$(dirname "$(readlink -f "$(command -v swiftc)")")/clang
+blake=$package/Sources/CBlake2s
+mkdir -p "$output/CBlake2s"
+printf 'module CBlake2s { header "%s/include/CBlake2s.h" export * }\n' "$blake" \
+    > "$output/CBlake2s/module.modulemap"
+objects=$output/CBlake2s.o
+if newer "$objects" "$blake/CBlake2s.c" "$blake/include/CBlake2s.h" "$here/build.sh"; then
+    echo "compiling CBlake2s" >&2
+    "$clang" -O2 -g -fsanitize=address -I "$blake/include" -c "$blake/CBlake2s.c" -o "$objects"
+fi
+
 for module in $modules; do
     object=$output/$module.o
+    sources=$(find "$package/Sources/$module" -name '*.swift')
     # shellcheck disable=SC2086
-    if newer "$object" "$package/Sources/$module/"*.swift $objects "$here/build.sh"; then
+    if newer "$object" $sources $objects "$here/build.sh"; then
         echo "compiling $module" >&2
         # shellcheck disable=SC2086
         swiftc $flags -parse-as-library -wmo -module-name "$module" -emit-module \
             -emit-module-path "$output/$module.swiftmodule" -emit-object -o "$object" \
-            "$package/Sources/$module/"*.swift
+            $sources
     fi
     objects="$objects $object"
 done

@@ -6,7 +6,8 @@ set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 output=${FUZZING_BUILD:-$(cd "$here/../.." && pwd)/.build/fuzzing}
-[ $# -gt 0 ] || set -- WireMessages IPPackets UAPIText ConfigurationText
+[ $# -gt 0 ] || set -- WireMessages IPPackets UAPIText ConfigurationText SignedStatements \
+    StreamScanners
 "$here/build.sh" "$@"
 export SWIFT_BACKTRACE=enable=no
 

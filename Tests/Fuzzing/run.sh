@@ -9,6 +9,8 @@
 #   IPPackets           IP packets: views, segmenter, coalescer, ICMP answers
 #   UAPIText            requests and answers of the configuration protocol
 #   ConfigurationText   wg-quick files
+#   SignedStatements    chains, join texts, key files, lines of watch streams
+#   StreamScanners      pieces of TCP streams: HTTP/1.1, HTTP/2, TLS, in and out of order
 #
 # To fuzz longer, give one target a night: Tests/Fuzzing/run.sh --seconds 28800 WireMessages
 # It begins with Corpus/TARGET and what earlier runs found, which stays in .build/fuzzing/found.
@@ -24,7 +26,8 @@ if [ "${1:-}" = --seconds ]; then
     seconds=$2
     shift 2
 fi
-[ $# -gt 0 ] || set -- WireMessages IPPackets UAPIText ConfigurationText
+[ $# -gt 0 ] || set -- WireMessages IPPackets UAPIText ConfigurationText SignedStatements \
+    StreamScanners
 "$here/build.sh" "$@"
 
 # The fuzzer reports crashes; Swift's own report would only slow it down.

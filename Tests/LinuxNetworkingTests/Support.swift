@@ -7,6 +7,12 @@ import Testing
 func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text)) }
 func prefix(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }
 
+/// A copy with a number that no other test is soon given once it is closed: the kernel gives the
+/// lowest ones first.
+func distantCopy(_ descriptor: Int32) -> Int32 {
+    fcntl(descriptor, F_DUPFD, Int32.random(in: 600..<1_000))
+}
+
 /// Waits until the socket has messages, and receives them.
 func receive(_ batch: ReceiveBatch, from socket: UDPSocket) -> Int {
     var count = -Int(EAGAIN)

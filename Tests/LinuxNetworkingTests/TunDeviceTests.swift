@@ -123,7 +123,7 @@ struct TunDeviceTests {
         try inNewNamespace {
             let tun = try configuredDevice()
             let queue = tun.queues[0]
-            let group = try UDPSocketGroup.bind(port: 4_000, dataSockets: 1)
+            let group = try UDPSocketGroup.bind(port: 4_000, workerCount: 1)
             let peer = Endpoint(address: try address("10.9.0.2"), port: 4_000, scope: 0)
             let destination = try #require(Destination(peer, family: group.family))
             let payload = pattern(100)
@@ -152,7 +152,7 @@ struct TunDeviceTests {
     @Test func longFrameOverflowsIntoTheSecondRegion() throws {
         try inNewNamespace {
             let tun = try configuredDevice()
-            let group = try UDPSocketGroup.bind(port: 4_000, dataSockets: 1)
+            let group = try UDPSocketGroup.bind(port: 4_000, workerCount: 1)
             let peer = Endpoint(address: try address("10.9.0.2"), port: 4_000, scope: 0)
             let destination = try #require(Destination(peer, family: group.family))
             let payload = pattern(1_200)
@@ -177,7 +177,7 @@ struct TunDeviceTests {
     @Test func datagramBeyondTheMTULeavesInFragments() throws {
         try inNewNamespace {
             let tun = try configuredDevice()
-            let group = try UDPSocketGroup.bind(port: 4_000, dataSockets: 1)
+            let group = try UDPSocketGroup.bind(port: 4_000, workerCount: 1)
             let peer = Endpoint(address: try address("10.9.0.2"), port: 4_000, scope: 0)
             let destination = try #require(Destination(peer, family: group.family))
             ByteArena.withCopy(of: pattern(3_000)) {
@@ -197,7 +197,7 @@ struct TunDeviceTests {
         try inNewNamespace {
             let tun = try configuredDevice()
             try #require(tun.offloads.contains(.udp), "needs Linux 6.2")
-            let group = try UDPSocketGroup.bind(port: 4_000, dataSockets: 1)
+            let group = try UDPSocketGroup.bind(port: 4_000, workerCount: 1)
             let payload = transportData(receiverIndex: 0, count: 2_500)
             let (head, tail) = udpFrame(payload, segmentByteCount: 1_000)
             let count = ByteArena.withCopy(of: head) { first in

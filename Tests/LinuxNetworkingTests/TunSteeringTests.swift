@@ -21,7 +21,7 @@ struct TunSteeringTests {
     /// The number of the queue that a datagram to `text` comes out of.
     private func queue(of text: String, in tun: TunDevice) throws -> Int? {
         let target = try address(text)
-        let group = try UDPSocketGroup.bind(port: 0, dataSockets: 1)
+        let group = try UDPSocketGroup.bind(port: 0, workerCount: 1)
         defer { group.close() }
         let destination = try #require(
             Destination(

@@ -27,6 +27,26 @@ struct UDPSocketGroupTests {
         }
     }
 
+    @Test(arguments: [1, 2, 3], [1, 2, 5, 128])
+    func theSecondByteOfAnIndexSelectsTheLane(_ workerCount: Int, _ laneCount: Int) throws {
+        try inNewNamespace {
+            let group = try UDPSocketGroup.bind(
+                port: 0, workerCount: workerCount, laneCount: laneCount)
+            defer { group.close() }
+            let pair = try Pair("127.0.0.1", receiver: group)
+            let batch = ReceiveBatch(messageCapacity: 2)
+            for (low, second) in [(0, 0), (1, 0), (0, 1), (7, 9), (200, 131), (255, 255)] {
+                let bytes: [UInt8] = [4, 0, 0, 0, UInt8(low), UInt8(second)] + pattern(26)
+                try pair.sendBatched(bytes, segmentByteCount: 0)
+                let lanes = group.lanes(ofWorker: low % workerCount)
+                try #require(lanes.count == laneCount)
+                try #require(receive(batch, from: lanes[second % laneCount]) == 1)
+                #expect(batch.region(0).bytes == bytes)
+            }
+            try expectEmpty(group)
+        }
+    }
+
     @Test(arguments: ["127.0.0.1", "::1"])
     func everythingElseGoesToTheControlSocket(_ target: String) throws {
         try inNewNamespace {
@@ -70,14 +90,14 @@ struct UDPSocketGroupTests {
             #expect(batch.source(0) == pair.endpoint)
             #expect(batch.arrivalNanoseconds(0) > 0)
             #expect(throws: UDPSocketError.portInUse(pair.receiver.port)) {
-                try UDPSocketGroup.bind(port: pair.receiver.port, dataSockets: 1)
+                try UDPSocketGroup.bind(port: pair.receiver.port, workerCount: 1)
             }
         }
     }
 
     @Test func portZeroGivesAllSocketsTheSameFreePort() throws {
         try inNewNamespace {
-            let group = try UDPSocketGroup.bind(port: 0, dataSockets: 2)
+            let group = try UDPSocketGroup.bind(port: 0, workerCount: 2)
             #expect(group.port != 0)
             #expect(group.family == .dualStack)
             #expect(group.fallbacks == [])
@@ -90,12 +110,12 @@ struct UDPSocketGroupTests {
 
     @Test func portOfAnotherGroupIsInUse() throws {
         try inNewNamespace {
-            let first = try UDPSocketGroup.bind(port: 51_820, dataSockets: 1)
+            let first = try UDPSocketGroup.bind(port: 51_820, workerCount: 1)
             #expect(throws: UDPSocketError.portInUse(51_820)) {
-                try UDPSocketGroup.bind(port: 51_820, dataSockets: 1)
+                try UDPSocketGroup.bind(port: 51_820, workerCount: 1)
             }
             first.close()
-            #expect(try UDPSocketGroup.bind(port: 51_820, dataSockets: 1).port == 51_820)
+            #expect(try UDPSocketGroup.bind(port: 51_820, workerCount: 1).port == 51_820)
         }
     }
 
@@ -108,14 +128,14 @@ struct UDPSocketGroupTests {
             setsockopt(stranger, SOL_SOCKET, SO_REUSEPORT, &one, 4)
             bindToAnyAddress(stranger, family, port: 7_000)
             #expect(throws: UDPSocketError.portInUse(7_000)) {
-                try UDPSocketGroup.bind(port: 7_000, dataSockets: 2)
+                try UDPSocketGroup.bind(port: 7_000, workerCount: 2)
             }
         }
     }
 
     @Test func ordinarySocketCannotTakeTheGroupsPort() throws {
         try inNewNamespace {
-            let group = try UDPSocketGroup.bind(port: 0, dataSockets: 2)
+            let group = try UDPSocketGroup.bind(port: 0, workerCount: 2)
             let stranger = socket(AF_INET, Int32(CLINUX_SOCK_DGRAM), 0)
             defer { close(stranger) }
             #expect(bindToAnyAddress(stranger, AF_INET, port: group.port) == EADDRINUSE)
@@ -130,7 +150,7 @@ struct UDPSocketGroupTests {
 
     @Test func firewallMarkIsOnEverySocketAndCanChange() throws {
         try inNewNamespace {
-            let group = try UDPSocketGroup.bind(port: 0, dataSockets: 2, firewallMark: 0xca6c)
+            let group = try UDPSocketGroup.bind(port: 0, workerCount: 2, firewallMark: 0xca6c)
             let sockets = group.dataSockets + [group.controlSocket]
             #expect(sockets.map { option($0.fileDescriptor, SO_MARK) } == [0xca6c, 0xca6c, 0xca6c])
             try group.setFirewallMark(0)
@@ -140,7 +160,7 @@ struct UDPSocketGroupTests {
 
     @Test func firewallMarkThatOneSocketRefusesIsOnNone() throws {
         try inNewNamespace {
-            let group = try UDPSocketGroup.bind(port: 0, dataSockets: 2, firewallMark: 7)
+            let group = try UDPSocketGroup.bind(port: 0, workerCount: 2, firewallMark: 7)
             let null = open("/dev/null", O_RDWR | O_CLOEXEC)
             defer { close(null) }
             #expect(dup2(null, group.controlSocket.fileDescriptor) >= 0)
@@ -153,7 +173,7 @@ struct UDPSocketGroupTests {
         try inNewNamespace {
             let buffers = UDPSocketGroup.Buffers(
                 receiveByteCount: 16 << 20, sendByteCount: 12 << 20)
-            let group = try UDPSocketGroup.bind(port: 0, dataSockets: 1, buffers: buffers)
+            let group = try UDPSocketGroup.bind(port: 0, workerCount: 1, buffers: buffers)
             #expect(group.fallbacks == [])
             #expect(option(group.controlSocket.fileDescriptor, SO_RCVBUF) == 16 << 20)
             #expect(option(group.controlSocket.fileDescriptor, SO_SNDBUF) == 12 << 20)

@@ -340,10 +340,10 @@ struct Pair {
         _ target: String, from source: String? = nil, dataSockets: Int = 1,
         receiver: UDPSocketGroup? = nil, family: SocketFamily = .dualStack
     ) throws {
-        sender = try UDPSocketGroup.bind(port: 0, dataSockets: 1, family: family)
+        sender = try UDPSocketGroup.bind(port: 0, workerCount: 1, family: family)
         self.receiver =
             try receiver
-            ?? UDPSocketGroup.bind(port: 0, dataSockets: dataSockets, family: family)
+            ?? UDPSocketGroup.bind(port: 0, workerCount: dataSockets, family: family)
         endpoint = Endpoint(address: try address(target), port: self.receiver.port, scope: 0)
         let local = try source.map {
             LocalAddress(address: try address($0), interfaceIndex: 1)

@@ -7,27 +7,56 @@ import Testing
     static let arrows: [String: Set<String>] = [
         "PacketMemory": [],
         "Telemetry": [],
-        "Cryptography": ["CSodium", "CMultiBuffer", "PacketMemory"],
+        "QRCode": ["CQREncode"],
+        "Cryptography": ["CBlake2s", "CSodium", "CMultiBuffer", "PacketMemory"],
         "PacketFormats": ["PacketMemory"],
         "WireGuardProtocol": ["Cryptography", "PacketFormats", "PacketMemory"],
         "WireGuardConfiguration": ["Cryptography", "PacketFormats"],
         "EgressScheduling": ["PacketFormats", "PacketMemory"],
+        "InferenceTraffic": ["PacketFormats", "PacketMemory"],
+        "AccessControl": ["PacketFormats", "PacketMemory"],
         "ControlModel": ["Cryptography", "PacketFormats", "PacketMemory"],
+        "CoordinatorClient": [
+            "ControlModel", "Cryptography", "AsyncHTTPClient", "NIOCore", "NIOHTTP1", "NIOPosix",
+            "NIOSSL", "SystemPackage",
+        ],
+        "Coordinator": [
+            "ControlModel", "Cryptography", "PacketFormats", "PacketMemory", "Telemetry",
+            "CPostgres", "Crypto", "FoundationEssentials", "Glibc", "GRDB", "HTTPTypes",
+            "Hummingbird",
+            "HummingbirdCore", "JWTKit", "Logging", "NIOCore", "NIOHTTP1", "NIOPosix",
+            "NIOSSL", "ServiceLifecycle", "SwiftASN1", "SystemPackage", "X509",
+        ],
         "LinuxNetworking": [
             "CLinux", "CNetlink", "PacketFormats", "PacketMemory", "SystemPackage", "Glibc",
         ],
         "TunnelEngine": [
-            "Cryptography", "PacketFormats", "PacketMemory", "WireGuardProtocol",
-            "WireGuardConfiguration", "EgressScheduling", "Telemetry", "LinuxNetworking",
-            "Logging", "SystemPackage",
+            "AccessControl", "Cryptography", "PacketFormats", "PacketMemory", "WireGuardProtocol",
+            "WireGuardConfiguration", "EgressScheduling", "InferenceTraffic", "Telemetry",
+            "LinuxNetworking", "Logging", "SystemPackage",
+        ],
+        "NodeAgent": [
+            "AccessControl", "ControlModel", "CoordinatorClient", "Cryptography",
+            "LinuxNetworking", "PacketFormats", "PacketMemory", "TunnelEngine",
+            "WireGuardConfiguration", "Logging", "SystemPackage",
+        ],
+        "Gateway": [
+            "ControlModel", "Cryptography", "EgressScheduling", "LinuxNetworking", "NodeAgent",
+            "PacketFormats", "TunnelEngine", "WireGuardConfiguration", "Logging", "SystemPackage",
         ],
         "branchlined": [
-            "TunnelEngine", "LinuxNetworking", "WireGuardConfiguration", "PacketFormats",
-            "ArgumentParser", "Logging", "Foundation", "SystemPackage",
+            "Gateway", "NodeAgent", "TunnelEngine", "LinuxNetworking", "WireGuardConfiguration",
+            "PacketFormats", "ArgumentParser", "Logging", "Foundation", "SystemPackage",
+        ],
+        "branchline-coordinator": [
+            "Coordinator", "ControlModel", "CLinux", "ArgumentParser", "Logging",
+            "ServiceLifecycle", "UnixSignals", "Foundation",
         ],
         "branchline": [
-            "Cryptography", "PacketFormats", "WireGuardConfiguration", "LinuxNetworking",
-            "ArgumentParser", "Foundation", "SystemPackage", "Glibc",
+            "AccessControl", "ControlModel", "CoordinatorClient", "Cryptography",
+            "EgressScheduling", "Gateway",
+            "LinuxNetworking", "NodeAgent", "PacketFormats", "PacketMemory", "QRCode",
+            "WireGuardConfiguration", "ArgumentParser", "Foundation", "SystemPackage", "Glibc",
         ],
     ]
 
@@ -38,7 +67,11 @@ import Testing
     static let pureGlibcFiles: Set<String> = ["IPAddress.swift"]
 
     /// Foundation's JSON coders, for statements that nobody reads per packet.
-    static let coderFiles: Set<String> = ["ControlModel/CanonicalJSON.swift"]
+    static let coderFiles: Set<String> = [
+        "ControlModel/CanonicalJSON.swift", "ControlModel/APIJSON.swift",
+        "ControlModel/JSONShape.swift",
+        "Gateway/GatewayJSON.swift",
+    ]
 
     @Test(arguments: arrows.keys.sorted())
     func modulesImportOnlyWhatTheTableAllows(module: String) throws {
@@ -61,13 +94,23 @@ import Testing
 
     /// `unsafe` belongs where memory, ciphers and system calls are wrapped.
     @Test(arguments: [
-        "WireGuardProtocol", "WireGuardConfiguration", "EgressScheduling", "Telemetry",
-        "ControlModel", "TunnelEngine", "branchlined", "branchline",
+        "WireGuardProtocol", "WireGuardConfiguration", "EgressScheduling", "InferenceTraffic",
+        "AccessControl", "Telemetry", "ControlModel", "CoordinatorClient", "TunnelEngine", "NodeAgent", "Gateway",
+        "branchlined", "branchline",
     ])
     func unsafeCodeStaysInItsModules(module: String) throws {
         for file in try SourceFile.all(of: module) {
             let lines = file.codeLines.filter { $0.contains(/\bunsafe\b|@unchecked/) }
             #expect(lines.isEmpty, "\(module)/\(file.name): \(lines)")
+        }
+    }
+
+    /// In the coordinator that is libpq alone.
+    @Test func unsafeCodeOfTheCoordinatorIsForPostgreSQL() throws {
+        for file in try SourceFile.all(of: "Coordinator")
+        where !file.name.hasPrefix("PostgreSQL") {
+            let lines = file.codeLines.filter { $0.contains(/\bunsafe\b|@unchecked/) }
+            #expect(lines.isEmpty, "\(file.name): \(lines)")
         }
     }
 

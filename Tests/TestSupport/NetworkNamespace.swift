@@ -1,12 +1,13 @@
 import CLinux
 import CTestSupport
 import Glibc
+package import LinuxNetworking
 package import SystemPackage
 
 /// Moves the calling thread, and only it, between network namespaces.
 ///
 /// Sockets and TUN devices belong to the namespace of the thread that opened them.
-package enum NetworkNamespace {
+extension NetworkNamespace {
     /// Enters the namespace that a file stands for, such as /proc/PID/ns/net. setns
     package static func enter(path: String) throws(Errno) {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)

@@ -102,14 +102,18 @@ import Testing
 
     @Test(.enabled(if: isOptimised, "needs a release build"))
     func schedulingAllocatesNothing() {
-        var queues = FlowQueues(flowCount: 64, frameCapacity: 256, quantumBytes: 9_000)
+        var queues = TenantQueues(frameCapacity: 256, quantumBytes: 9_000)
+        queues.add(tenant: 0, limits: TenantLimits())
         let packet = ByteArena(PacketBuilder.udp4.bytes)
         var served = 0
         let count = allocations {
             let hash = flowHash(of: packet.whole)
             for slot: Int32 in 0..<256 {
                 _ = queues.enqueue(
-                    slot: slot, flowHash: hash &+ UInt32(slot % 7), byteCount: 1_420, now: 1)
+                    EgressFrame(
+                        slot: slot, tenant: 0, trafficClass: .bulk,
+                        flow: hash &+ UInt32(slot % 7), byteCount: 1_420, wireByteCount: 1_498),
+                    now: 1)
             }
             for _ in 0..<16 where queues.dropFromLongest() != nil { served += 1 }
             while queues.dequeue(now: 2) != nil { served += 1 }

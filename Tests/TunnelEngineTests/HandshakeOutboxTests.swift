@@ -20,7 +20,7 @@ import Testing
     }
 
     @Test func messagesArriveWholeAndInOrder() throws {
-        let group = try UDPSocketGroup.bind(port: 0, dataSockets: 1)
+        let group = try UDPSocketGroup.bind(port: 0, workerCount: 1)
         defer { group.close() }
         let destination = try place(group)
         var outbox = HandshakeOutbox()
@@ -46,7 +46,7 @@ import Testing
     }
 
     @Test func outboxIsFullAtItsLimitAndEmptyAfterwards() throws {
-        let group = try UDPSocketGroup.bind(port: 0, dataSockets: 1)
+        let group = try UDPSocketGroup.bind(port: 0, workerCount: 1)
         defer { group.close() }
         let destination = try place(group)
         var outbox = HandshakeOutbox()
@@ -62,7 +62,7 @@ import Testing
     }
 
     @Test func resetDropsWhatWaited() throws {
-        let group = try UDPSocketGroup.bind(port: 0, dataSockets: 1)
+        let group = try UDPSocketGroup.bind(port: 0, workerCount: 1)
         defer { group.close() }
         var outbox = HandshakeOutbox()
         outbox.append(message(148, 0), to: try place(group))
@@ -73,7 +73,7 @@ import Testing
     }
 
     @Test func messageThatCannotLeaveIsCounted() throws {
-        let group = try UDPSocketGroup.bind(port: 0, dataSockets: 1)
+        let group = try UDPSocketGroup.bind(port: 0, workerCount: 1)
         defer { group.close() }
         // The kernel refuses port 0.
         let nowhere = Endpoint(address: IPAddress(ipv4: 0x7f00_0001), port: 0)

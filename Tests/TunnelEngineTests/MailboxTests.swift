@@ -6,19 +6,19 @@ import WireGuardProtocol
 @testable import TunnelEngine
 
 @Suite struct WorkerLinkTests {
-    /// What `.setMTU` commands carry: here, serial numbers.
+    /// What `.setDatagramsPerSend` commands carry: here, serial numbers.
     private func serials(_ commands: [WorkerCommand]) -> [Int] {
-        commands.compactMap { if case .setMTU(let serial) = $0 { serial } else { nil } }
+        commands.compactMap { if case .setDatagramsPerSend(let serial) = $0 { serial } else { nil } }
     }
 
     @Test func commandsComeInTheOrderOfTheirBatches() throws {
         let link = WorkerLink(bell: try EventDescriptor())
-        link.post([.setMTU(1), .setMTU(2)])
-        link.post([.setMTU(3)])
+        link.post([.setDatagramsPerSend(1), .setDatagramsPerSend(2)])
+        link.post([.setDatagramsPerSend(3)])
         #expect(link.postedCount == 2)
         #expect(serials(link.takeCommands()) == [1, 2, 3])
         #expect(link.takeCommands().isEmpty)
-        link.post([.setMTU(4)])
+        link.post([.setDatagramsPerSend(4)])
         #expect(link.postedCount == 3)
         #expect(serials(link.takeCommands()) == [4])
     }
@@ -40,7 +40,7 @@ import WireGuardProtocol
             try WorkerThread.start(name: "poster") { _ in
                 for batch in 0..<batchCount {
                     let first = poster * 1_000_000 + batch * 2
-                    link.post([.setMTU(first), .setMTU(first + 1)])
+                    link.post([.setDatagramsPerSend(first), .setDatagramsPerSend(first + 1)])
                 }
                 finished.add(1, ordering: .releasing)
             }
@@ -62,12 +62,12 @@ import WireGuardProtocol
 
 @Suite struct ControlInboxTests {
     private func peers(_ events: [WorkerEvent]) -> [PeerID] {
-        events.compactMap { if case .attention(let peer) = $0 { peer } else { nil } }
+        events.compactMap { if case .attention(_, let peer) = $0 { peer } else { nil } }
     }
 
     @Test func eventsComeInOrder() throws {
         let inbox = ControlInbox(bell: try EventDescriptor())
-        for peer: PeerID in 0..<5 { #expect(inbox.post(.attention(peer))) }
+        for peer: PeerID in 0..<5 { #expect(inbox.post(.attention(0, peer))) }
         #expect(inbox.bell.drain() == 5)
         #expect(peers(inbox.take()) == [0, 1, 2, 3, 4])
         #expect(inbox.take().isEmpty)
@@ -79,7 +79,7 @@ import WireGuardProtocol
         while kept < 10_000, inbox.post(.sourceRefused) { kept += 1 }
         #expect(kept == 512)
         for peer: PeerID in 0..<20_000 {
-            guard inbox.post(.attention(peer)) else {
+            guard inbox.post(.attention(0, peer)) else {
                 Issue.record("attention \(peer) was refused")
                 return
             }

@@ -15,6 +15,22 @@ import Testing
         return (home << 8 | variant) &* inverse
     }
 
+    /// The numbers of a datagram are anybody's.
+    @Test(arguments: [0, 63, 8_191, 8_192, UInt64.max])
+    func fetchingTakesAnyNumberAndChangesNothing(counter: UInt64) {
+        var table = SessionTable()
+        let session = makeSession(index(home: 3, variant: 1))
+        table.insert(session)
+        for index in [session.localIndex, session.localIndex ^ 1, 0, .max] {
+            _ = table.fetch(index)
+        }
+        _ = session.fetch(counter: counter)
+        #expect(table[session.localIndex] === session)
+        #expect(session.acceptCounter(7))
+        _ = session.fetch(counter: counter)
+        #expect(!session.acceptCounter(7))
+    }
+
     @Test(arguments: 0..<12 as Range<UInt64>)
     func everyLookupEqualsTheModels(seed: UInt64) {
         print("session table seed \(seed)")

@@ -19,16 +19,22 @@ func makeSession(_ localIndex: UInt32, peer: PeerID = 0) -> Session {
 
 /// Both ends of a session that was made just now: the initiator's, which may send at once, and
 /// the responder's, which must receive first.
-func makeSessionPair(peer: PeerID = 0) -> (initiator: Session, responder: Session) {
+func makeSessionPair(
+    tunnel: TunnelID = 0, peer: PeerID = 0
+) -> (initiator: Session, responder: Session) {
     let there = Secret32.random(), back = Secret32.random()
     let now = Clock.monotonicNanoseconds()
+    // The second byte selects the lane.
+    let index = UInt32(tunnel) << 8
     return (
         Session(
-            localIndex: 0x1111_1100, remoteIndex: 0x2222_2200, peer: peer, isInitiator: true,
-            createdAt: now, activity: PeerActivity(), sendKey: there, receiveKey: back),
+            localIndex: 0x1111_0000 + index, remoteIndex: 0x2222_0000 + index, tunnel: tunnel,
+            peer: peer, isInitiator: true, createdAt: now, activity: PeerActivity(),
+            sendKey: there, receiveKey: back),
         Session(
-            localIndex: 0x2222_2200, remoteIndex: 0x1111_1100, peer: peer, isInitiator: false,
-            createdAt: now, activity: PeerActivity(), sendKey: back, receiveKey: there)
+            localIndex: 0x2222_0000 + index, remoteIndex: 0x1111_0000 + index, tunnel: tunnel,
+            peer: peer, isInitiator: false, createdAt: now, activity: PeerActivity(),
+            sendKey: back, receiveKey: there)
     )
 }
 
@@ -45,6 +51,8 @@ final class WorkerBench {
     var worker: Worker
     let link: WorkerLink
     let inbox: ControlInbox
+    /// Of the tunnel.
+    let counters = WorkerCounters()
     let sockets: UDPSocketGroup
     let activity: PeerActivity
     /// The kernel's end of the queue.
@@ -60,20 +68,23 @@ final class WorkerBench {
         activity = session.activity
         link = WorkerLink(bell: try EventDescriptor())
         inbox = ControlInbox(bell: try EventDescriptor())
-        sockets = try UDPSocketGroup.bind(port: 0, dataSockets: 1)
+        sockets = try UDPSocketGroup.bind(port: 0, workerCount: 1)
         let (queueEnd, kernelEnd) = try socketPair(SOCK_SEQPACKET)
         kernelQueue = TunQueue(fileDescriptor: kernelEnd)
         queue = TunQueue(fileDescriptor: queueEnd)
         var allowedIPs = AllowedIPs()
         allowedIPs.insert(try #require(IPPrefix(allowed)), Self.peer)
+        let (loop, sources) = try Worker.makeLoop(link, isShared: false)
         worker = Worker(
-            index: 0, link: link, inbox: inbox, tun: queue, offloads: .all,
-            hasVirtioHeader: true, cipher: PacketCipher(), mtu: Self.mtu,
-            routes: RoutingTable(allowedIPs),
+            index: 0, link: link, inbox: inbox, cipher: PacketCipher(),
             receiveQueue: SojournController(
                 targetNanoseconds: .max, intervalNanoseconds: .max),
-            loop: try Worker.makeLoop(link, queue))
-        link.post([.useSocket(sockets.dataSockets[0]), .addPeer(Self.peer, activity)])
+            loop: loop, sources: sources)
+        let port = TunnelPort(
+            number: 0, tun: queue, offloads: .all, hasVirtioHeader: true, mtu: Self.mtu,
+            isUp: true, lane: 0, limits: TunnelLimits(TenantLimits()), counters: counters)
+        link.post([.addTunnel(port), .useSockets(sockets.dataSockets)])
+        post([.route(RoutingTable(allowedIPs)), .addPeer(Self.peer, activity)])
     }
 
     deinit {
@@ -87,9 +98,12 @@ final class WorkerBench {
         Endpoint(address: IPAddress(ipv4: 0x7f00_0001), port: sockets.port)
     }
 
+    /// Tells the worker something of its tunnel.
+    func post(_ commands: [TunnelCommand]) { link.post(commands.map { .tunnel(0, $0) }) }
+
     /// Tells the worker where its peer is.
     func setPlace(_ endpoint: Endpoint) {
-        link.post([.setDestination(Self.peer, Destination(endpoint, family: sockets.family))])
+        post([.setDestination(Self.peer, Destination(endpoint, family: sockets.family))])
     }
 
     /// One pass of the worker's loop, without the sleep.
@@ -144,8 +158,8 @@ struct WorkerBenchPair {
 
     /// Gives both their sessions, as after a handshake that the left began.
     func establish() {
-        left.link.post([.install(leftSession), .send(WorkerBench.peer, with: leftSession)])
-        right.link.post([.install(rightSession)])
+        left.post([.install(leftSession), .send(WorkerBench.peer, with: leftSession)])
+        right.post([.install(rightSession)])
     }
 
     /// Lets both work until `condition` holds.

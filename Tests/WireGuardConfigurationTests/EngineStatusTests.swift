@@ -13,12 +13,22 @@ import WireGuardConfiguration
             drops: [
                 .init(reason: "replayed_counter", count: 7), .init(reason: "no_peer", count: 0),
             ],
+            access: .init(
+                connections: 3, connectionsMax: 16_384, refusedConnections: 1,
+                denials: [.init(rule: "no rule", count: 9), .init(rule: "a = b", count: .max)]),
             peers: [
                 .init(publicKey: key, receivedPackets: 99, lostPackets: 1), .init(publicKey: key),
             ])
         let text = UAPI.serialize(status)
         #expect(string(text).hasSuffix("\nerrno=0\n\n"))
         #expect(try EngineStatus(answer: text) == status)
+    }
+
+    @Test(arguments: ["access_denied=7", "access_denied=x y", "access_connections=-1"])
+    func damagedAccessLinesAreRefused(line: String) {
+        #expect(throws: UAPIError.self) {
+            try EngineStatus(answer: Array("\(line)\nerrno=0\n\n".utf8))
+        }
     }
 
     @Test func lossIsAShareOfWhatWasSent() throws {

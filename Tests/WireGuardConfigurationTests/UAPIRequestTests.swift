@@ -6,7 +6,10 @@ import WireGuardConfiguration
     @Test func operationsAreTold() throws {
         guard case .get = try UAPI.parse(request: UAPI.getRequest),
             case .status = try UAPI.parse(request: UAPI.statusRequest),
-            case .set = try UAPI.parse(request: "set=1\n\n")
+            case .set = try UAPI.parse(request: "set=1\n\n"),
+            case .qos = try UAPI.parse(request: UAPI.qosRequest),
+            case .setQoS = try UAPI.parse(request: "set_qos=1\n\n"),
+            case .flows = try UAPI.parse(request: "flows=1\n\n")
         else {
             Issue.record("an operation was taken for another")
             return
@@ -19,8 +22,11 @@ import WireGuardConfiguration
         #expect(error?.kind == .protocolViolation)
     }
 
-    @Test func nothingMayFollowGet() {
-        let error = failure { () throws(UAPIError) in _ = try UAPI.parse(request: "get=1\nx\n") }
+    @Test(arguments: ["get=1", "status=1", "qos=1"])
+    func nothingMayFollowAQuestion(operation: String) {
+        let error = failure { () throws(UAPIError) in
+            _ = try UAPI.parse(request: "\(operation)\nx\n")
+        }
         #expect(error?.errorNumber == -22)
     }
 
@@ -31,7 +37,11 @@ import WireGuardConfiguration
     }
 
     @Test func theBufferCutsRequestsHoweverTheyArrive() throws {
-        let text = "get=1\n\nset=1\nlisten_port=1\n\nstatus=1\n\n"
+        let expected = [
+            "get=1\n\n", "set=1\nlisten_port=1\n\n", "status=1\n\n", "qos=1\n\n",
+            "set_qos=1\nclassify=true\n\n", "flows=1\nport=1\n\n",
+        ]
+        let text = expected.joined()
         for partSize in 1...text.utf8.count {
             var buffer = UAPIRequestBuffer()
             var requests: [String] = []
@@ -43,12 +53,14 @@ import WireGuardConfiguration
                     requests.append(String(decoding: request, as: UTF8.self))
                 }
             }
-            #expect(requests == ["get=1\n\n", "set=1\nlisten_port=1\n\n", "status=1\n\n"])
+            #expect(requests == expected)
             #expect(buffer.isEmpty)
         }
     }
 
-    @Test(arguments: ["hello\n", "get=1\nx", "\n", "status=1\nx\n", "get=1\r\n"])
+    @Test(arguments: [
+        "hello\n", "get=1\nx", "\n", "status=1\nx\n", "get=1\r\n", "qos=1\nx", "set_qos=2\n",
+    ])
     func theBufferRefusesNonsenseAtOnce(_ text: String) {
         var buffer = UAPIRequestBuffer()
         buffer.receive(upTo: 1_000) { $0 += text.utf8 }
@@ -56,7 +68,10 @@ import WireGuardConfiguration
     }
 
     @Test func theBufferWaitsForTheRest() throws {
-        for text in ["", "g", "get=1", "get=1\n", "set=1\n", "set=1\nlisten", "status=1\n"] {
+        for text in [
+            "", "g", "get=1", "get=1\n", "set=1\n", "set=1\nlisten", "status=1\n", "qos=1\n",
+            "set_qos=1\nclass", "flows=1\n",
+        ] {
             var buffer = UAPIRequestBuffer()
             buffer.receive(upTo: 1_000) { $0 += text.utf8 }
             #expect(try buffer.next() == nil)

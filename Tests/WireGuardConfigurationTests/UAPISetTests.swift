@@ -38,6 +38,26 @@ import WireGuardConfiguration
         #expect(settings.peers[2].remove)
     }
 
+    @Test func rotationsHaveNoTextOfTheirOwn() throws {
+        let key = try #require(PublicKey(hex: Samples.peerHex[0]))
+        let privateKey = try #require(PrivateKey(hex: Samples.privateHex.utf8))
+        var settings = DeviceSettings(
+            privateKey: .set(privateKey), peers: [PeerSettings(publicKey: key)])
+        let text = UAPI.serialize(settings)
+        settings.rotatesPrivateKey = true
+        settings.peers[0].successorKey = PublicKey(hex: Samples.peerHex[1])
+        #expect(UAPI.serialize(settings) == text)
+        guard case .set(let read) = try UAPI.parse(request: text) else {
+            Issue.record("not a set request")
+            return
+        }
+        #expect(!read.rotatesPrivateKey)
+        #expect(read.peers.map(\.successorKey) == [nil])
+        for line in ["successor_key=\(Samples.peerHex[1])", "rotates_private_key=true"] {
+            #expect(throws: UAPIError.self) { try Samples.settings(line) }
+        }
+    }
+
     @Test func whatIsNotMentionedStaysUnchanged() throws {
         let settings = try Samples.settings()
         #expect(settings.privateKey == nil && settings.listenPort == nil)
@@ -128,7 +148,8 @@ import WireGuardConfiguration
         ("allowed_ip=10.0.0.1", false), ("allowed_ip=10.0.0.1/", false), ("allowed_ip=", false),
         ("allowed_ip=-10.0.0.0/8", true), ("allowed_ip=-", false),
         ("allowed_ip=--10.0.0.0/8", false), ("allowed_ip=host/8", false),
-        ("endpoint=1.2.3.4:0", false), ("endpoint=1.2.3.4:1", true), ("endpoint=1.2.3.4:65535", true),
+        ("endpoint=1.2.3.4:0", false), ("endpoint=1.2.3.4:1", true),
+        ("endpoint=1.2.3.4:65535", true),
         ("endpoint=1.2.3.4:65536", false), ("endpoint=1.2.3.4", false),
         ("endpoint=1.2.3:4", false), ("endpoint=example.org:1", false),
         ("endpoint=[::1]:1", true), ("endpoint=::1:1", false), ("endpoint=[::1]1", false),

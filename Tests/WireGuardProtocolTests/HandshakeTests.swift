@@ -270,6 +270,32 @@ struct HandshakeTests {
         }
     }
 
+    @Test(arguments: [1, 2, 3, 128, 256])
+    func indicesSelectTheLaneOfTheDevice(_ laneCount: Int) throws {
+        let indices = LocalIndices()
+        var seen: Set<UInt32> = []
+        for number: TunnelID in 0..<4 {
+            let lane = Int(number) % laneCount
+            let device = WireGuardDevice(
+                tunnel: number,
+                placement: ReceivePlacement(workerCount: 3, laneCount: laneCount, lane: lane),
+                indices: indices, random: .seeded(7))
+            device.setPrivateKey(.seeded(1), now: 0)
+            let id = try device.addPeer(PrivateKey.seeded(90).publicKey, now: 0).orThrow()
+            let peer = try device.peer(id).orThrow()
+            for _ in 0..<200 {
+                let index = device.makeIndex(of: peer)
+                #expect(Int(index & 0xff) % 3 == device.homeWorker(id))
+                #expect(Int(index >> 8 & 0xff) % laneCount == lane)
+                // The same seed draws the same words: an index is given out once all the same.
+                #expect(seen.insert(index).inserted)
+                #expect(indices.tunnel(of: index) == number)
+                #expect(indices.peer(of: index, in: number) == id)
+                #expect(indices.peer(of: index, in: number + 1) == nil)
+            }
+        }
+    }
+
     @Test func changedPrivateKeyEndsEverything() throws {
         let pair = try Pair()
         let (session, _) = try pair.handshake(now: 1)
@@ -277,7 +303,7 @@ struct HandshakeTests {
         pair.left.setPrivateKey(.seeded(99), now: 2)
         #expect(pair.left.actions.drain().names == ["stopSending", "retire"])
         #expect(session.isRetired)
-        #expect(pair.left.indices.isEmpty)
+        #expect(pair.left.indices.count == 0)
         // The other end does not know the new key.
         let initiation = try pair.left.initiate(pair.rightID, now: 3).orThrow()
         #expect(

@@ -38,7 +38,7 @@ struct TimerTests {
         #expect(last.at >= 90 * second)
         #expect(last.at < 96 * second)
         #expect(try initiations.last.orThrow() < 90 * second)
-        #expect(pair.left.indices.isEmpty)
+        #expect(pair.left.indices.count == 0)
         // Until somebody asks again, nothing follows but the wiping of keys.
         #expect(run(pair.left, until: 10_000 * second).map(\.what) == ["stopSending"])
         #expect(pair.left.initiate(pair.rightID, now: 10_000 * second) != nil)
@@ -264,7 +264,7 @@ struct TimerTests {
         #expect(!session.isRetired)
         #expect(advance(pair.left, to: 541 * second) == ["stopSending", "retire"])
         #expect(session.isRetired)
-        #expect(pair.left.indices.isEmpty)
+        #expect(pair.left.indices.count == 0)
         #expect(pair.left.nextDeadline == nil)
     }
 

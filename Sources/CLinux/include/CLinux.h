@@ -80,6 +80,7 @@ enum {
     CLINUX_SO_SNDBUFFORCE = 32,
     CLINUX_SO_RCVBUFFORCE = 33,
     CLINUX_SO_TIMESTAMPNS = 35,
+    CLINUX_SK_MEMINFO_RMEM_ALLOC = 0,
     CLINUX_SK_MEMINFO_DROPS = 8,
 };
 
@@ -106,6 +107,33 @@ struct clinux_filter {
 /// SO_ATTACH_REUSEPORT_CBPF. Returns 0 or -errno.
 int clinux_attach_reuseport_filter(
     int descriptor, const struct clinux_filter *program, unsigned short count);
+
+// ---- Handover to another process ----
+
+enum {
+    /// SCM_MAX_FD of the kernel.
+    CLINUX_DESCRIPTORS_PER_MESSAGE = 253,
+};
+
+/// sendmsg with SCM_RIGHTS. Returns the bytes sent, or -errno.
+long clinux_send_descriptors(
+    int socket, const void *bytes, size_t count, const int *descriptors,
+    unsigned int descriptor_count);
+/// recvmsg with SCM_RIGHTS; `descriptors` has room for CLINUX_DESCRIPTORS_PER_MESSAGE. Returns the
+/// bytes received, 0 at the end, or -errno: EMFILE, with all of the set closed, if the process may
+/// not open so many files.
+long clinux_receive_descriptors(
+    int socket, void *bytes, size_t count, int *descriptors, unsigned int *descriptor_count);
+/// SO_PEERCRED: who connected, or who listened. Returns 0 or -errno.
+int clinux_peer_credentials(int socket, int *process, unsigned int *user);
+/// memfd_create, F_ADD_SEALS: memory of a size that never changes. A descriptor or -errno.
+int clinux_sealable_memory_file(size_t size);
+/// F_GET_SEALS: whether the memory behind it cannot become less.
+int clinux_has_fixed_size(int descriptor);
+/// pidfd_open (Linux 5.3): a descriptor that becomes readable when the process ends, or -errno.
+int clinux_process_descriptor(int process);
+/// pidfd_send_signal. Returns 0 or -errno.
+int clinux_kill_process(int descriptor, int signal);
 
 // ---- Events, time, threads ----
 
@@ -134,8 +162,23 @@ int clinux_allowed_processors(int *processors, int capacity);
 /// sched_setaffinity: keeps the calling thread on one processor. 0 or -errno.
 int clinux_run_on(int processor);
 
-/// setns with CLONE_NEWNET. Returns 0 or -errno.
+// ---- Namespaces ----
+
+/// setns with CLONE_NEWNET, for the calling thread. Returns 0 or -errno.
 int clinux_enter_network_namespace(int descriptor);
+/// unshare(CLONE_NEWNET), for the calling thread. Returns 0 or -errno.
+int clinux_enter_new_network_namespace(void);
+/// fstatfs, NS_GET_NSTYPE: 1 if the open file stands for a network namespace, 0 if not, or -errno.
+int clinux_is_network_namespace(int descriptor);
+/// SO_NETNS_COOKIE (Linux 5.14): a number of the calling thread's namespace that no other gets.
+/// Returns 0 or -errno.
+int clinux_network_namespace_cookie(uint64_t *cookie);
+/// mount(MS_SHARED): what is mounted below `path` from now on is seen in every mount namespace that
+/// has it; makes it a mount point first. Returns 0 or -errno.
+int clinux_share_mount(const char *path);
+/// mount(MS_BIND), umount2(MNT_DETACH). Return 0 or -errno.
+int clinux_bind_mount(const char *source, const char *target);
+int clinux_unmount(const char *path);
 
 // ---- System log (syslog.h) ----
 
@@ -148,5 +191,8 @@ void clinux_log(int severity, const char *message);
 
 /// memfd_create: a file that is in memory only. A descriptor or -errno.
 int clinux_memory_file(void);
+/// setrlimit(RLIMIT_NOFILE): as many open files as the process may have. Returns how many these
+/// are, or -errno.
+int clinux_raise_descriptor_limit(void);
 
 #endif

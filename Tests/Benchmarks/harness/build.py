@@ -17,14 +17,18 @@ TOOLS = {
     "udp_sink": (["udp_sink.c"], []),
     "rtt": (["rtt.c"], []),
     "handshakes": (["handshakes.c", "blake2s.c"], ["-lsodium"]),
+    "watchers": (["watchers.c"], ["-lssl", "-lcrypto"]),
+    "tokens": (["tokens.c", "token_server.c"], ["-lssl", "-lcrypto"]),
 }
+TUNNEL_TOOLS = ("udp_send", "udp_sink", "rtt", "handshakes")
 
 
-def build_tools():
-    """Compiles the load tools. Returns the directory that holds them."""
+def build_tools(names):
+    """Compiles load tools. Returns the directory that holds them."""
     directory = os.path.join(SCRATCH, "tools")
     _run(["mkdir", "-p", directory])
-    for name, (sources, libraries) in TOOLS.items():
+    for name in names:
+        sources, libraries = TOOLS[name]
         paths = [os.path.join(BENCHMARKS, "tools", source) for source in sources]
         _run(["cc", "-O2", "-Wall", "-Wextra", "-o", os.path.join(directory, name), *paths,
               *libraries])
@@ -41,6 +45,14 @@ def build_branchlined(null_cipher=False):
         command += ["--scratch-path", os.path.join(SCRATCH, "null-cipher"), *NULL_CIPHER_FLAGS]
     _run([*command, "--product", "branchlined"])
     return os.path.join(_run([*command, "--show-bin-path"]).strip(), "branchlined")
+
+
+def build_products(*products):
+    """Builds programs of Branchline for release. Returns the directory that holds them."""
+    command = ["swift", "build", "-c", "release", "--package-path", PROJECT]
+    for product in products:
+        _run([*command, "--product", product])
+    return _run([*command, "--show-bin-path"]).strip()
 
 
 def _run(command):

@@ -60,37 +60,72 @@ class Lab:
 
         Addresses are IPv4 with prefix length. Returns both namespaces' names.
         """
-        self._number += 1
-        pair = [f"{self.prefix}-{self._number}{side}" for side in "ab"]
-        for name in pair:
-            run(["ip", "netns", "add", name])
-            self.namespaces.append(name)
-            run(["ip", "-n", name, "link", "set", "lo", "up"])
-        run(["ip", "-n", pair[0], "link", "add", "veth0", "mtu", str(mtu), "type", "veth",
-             "peer", "name", "veth0", "mtu", str(mtu), "netns", pair[1]])
-        for name, address in zip(pair, (left_address, right_address)):
-            run(["ip", "-n", name, "address", "add", address, "dev", "veth0"])
-            run(["ip", "-n", name, "link", "set", "veth0", "up"])
+        pair = [self.add_namespace(), self.add_namespace()]
+        self.join(pair, (left_address, right_address), ("veth0", "veth0"), mtu)
         return pair
+
+    def add_namespace(self):
+        """Makes a namespace. Returns its name."""
+        name = self.namespace_name()
+        run(["ip", "netns", "add", name])
+        run(["ip", "-n", name, "link", "set", "lo", "up"])
+        return name
+
+    def namespace_name(self):
+        """Returns a name for a namespace that somebody makes; it is deleted in the end."""
+        self._number += 1
+        name = f"{self.prefix}-{self._number}"
+        self.namespaces.append(name)
+        return name
+
+    @staticmethod
+    def join(pair, addresses, devices, mtu=1500):
+        """Joins two namespaces by a veth pair with an address at each end."""
+        run(["ip", "-n", pair[0], "link", "add", devices[0], "mtu", str(mtu), "type", "veth",
+             "peer", "name", devices[1], "mtu", str(mtu), "netns", pair[1]])
+        for name, device, address in zip(pair, devices, addresses):
+            run(["ip", "-n", name, "address", "add", address, "dev", device])
+            run(["ip", "-n", name, "link", "set", device, "up"])
 
     def remove_namespace(self, name):
         """Deletes a namespace of this laboratory."""
         run(["ip", "netns", "delete", name])
         self.namespaces.remove(name)
 
+    def forget_namespace(self, name):
+        """Deletes a namespace that may be gone already."""
+        subprocess.run(["ip", "netns", "delete", name], stderr=subprocess.DEVNULL, check=False)
+        if name in self.namespaces:
+            self.namespaces.remove(name)
+
     def start(self, namespace, command, environment=None, leaves=None):
         """Starts a program in a namespace; its output goes to a scratch file.
 
         `leaves` is a file to remove should the program end without doing so. Returns the process;
-        `ip netns exec` becomes the program, so the PID is the program's own.
+        `ip netns exec` becomes the program, so the PID is the program's own. Without a namespace
+        the program runs where this one does.
         """
-        self._number += 1
-        log = self.path(f"log{self._number}")
+        log = self._new_log()
         with open(log, "wb") as output:
-            process = subprocess.Popen(
-                ["ip", "netns", "exec", namespace, *command], stdin=subprocess.DEVNULL,
-                stdout=output, stderr=output, preexec_fn=_die_with_parent, cwd=self.directory,
-                env={**os.environ, **(environment or {})})
+            return self._launch(namespace, command, log, leaves, stdin=subprocess.DEVNULL,
+                                stdout=output, stderr=output,
+                                env={**os.environ, **(environment or {})})
+
+    def start_with_input(self, namespace, command):
+        """Starts a program that reads from here, and whose lines are read here."""
+        log = self._new_log()
+        with open(log, "wb") as errors:
+            return self._launch(namespace, command, log, None, stdin=subprocess.PIPE,
+                                stdout=subprocess.PIPE, stderr=errors, text=True)
+
+    def _new_log(self):
+        self._number += 1
+        return self.path(f"log{self._number}")
+
+    def _launch(self, namespace, command, log, leaves, **options):
+        within = ["ip", "netns", "exec", namespace] if namespace else []
+        process = subprocess.Popen([*within, *command], preexec_fn=_die_with_parent,
+                                   cwd=self.directory, **options)
         process.log = log
         process.leaves = leaves
         self.processes.append(process)

@@ -23,6 +23,15 @@ def process_cpu_seconds(pid):
     return (int(after_name[11]) + int(after_name[12])) / TICKS_PER_SECOND
 
 
+def thread_seconds(pid):
+    """Returns how long all threads of a process have run, in seconds, to the nanosecond."""
+    total = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{thread}/schedstat", encoding="ascii") as statistics:
+            total += int(statistics.read().split()[0])
+    return total / 1e9
+
+
 def resident_bytes(pid):
     """Returns the resident set of a process, in bytes."""
     with open(f"/proc/{pid}/status", encoding="utf-8") as status:

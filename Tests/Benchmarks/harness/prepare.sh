@@ -3,22 +3,18 @@
 
 benchmarks_directory="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 
-# Program → Debian package, one pair a line.
-benchmark_programs="cc gcc
-ip iproute2
-iperf3 iperf3
-openssl openssl
-openvpn openvpn
-python3 python3
-wg wireguard-tools
-wireguard-go wireguard-go"
+# What the build needs, and what all benchmarks do; a script names more with `benchmark_packages`.
+benchmark_packages+=(
+    gcc iproute2 iputils-ping libmnl-dev libpq-dev libqrencode-dev libsodium-dev libsqlite3-dev
+    openssl pkg-config python3 wireguard-tools)
 
 install_missing_packages() {
-    local missing=() program package
-    while read -r program package; do
-        command -v "$program" >/dev/null || missing+=("$package")
-    done <<<"$benchmark_programs"
-    [ -e /usr/include/sodium.h ] || missing+=(libsodium-dev)
+    local missing=() package
+    [ "$(uname -m)" = x86_64 ] && benchmark_packages+=(libipsec-mb-dev)
+    for package in "${benchmark_packages[@]}"; do
+        dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q 'ok installed' ||
+            missing+=("$package")
+    done
     [ ${#missing[@]} -eq 0 ] && return
     echo "installing ${missing[*]}" >&2
     apt-get update -q >&2
@@ -31,11 +27,13 @@ run_benchmark() {
     shift
     if [ "$(id -u)" -ne 0 ]; then
         # sudo has a PATH of its own, in which Swift may be missing.
-        exec sudo --preserve-env=BRANCHLINED,BRANCHLINED_NULL,WIREGUARD_GO,LOG_LEVEL \
+        local kept=BRANCHLINED,BRANCHLINED_NULL,PROGRAMS,WAN_RELAY,WIREGUARD_GO,LOG_LEVEL
+        exec sudo --preserve-env="$kept" \
             env PATH="$PATH" "$benchmarks_directory/$name.sh" "$@"
     fi
     export PATH="$PATH:/usr/sbin:/sbin"
     install_missing_packages
     export PYTHONPATH="$benchmarks_directory" PYTHONDONTWRITEBYTECODE=1
-    exec python3 -m "$name" "$@"
+    # Debian's own, which has what apt installed.
+    exec /usr/bin/python3 -m "$name" "$@"
 }

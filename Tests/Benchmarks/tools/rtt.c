@@ -1,7 +1,7 @@
 // Measures round-trip times of small packets sent at fixed times, whatever has come back by then.
 //
 //     rtt ADDRESS INTERVAL_MICROSECONDS COUNT WARM_UP_COUNT [UDP_PORT]
-//     rtt echo UDP_PORT
+//     rtt echo UDP_PORT [NAMESPACE...]
 //
 // Without UDP_PORT it sends ICMP echo requests, which the far kernel answers: no program there has
 // to wake up. Arrival is the kernel's receive time (SO_TIMESTAMPNS), as ping does it, so neither
@@ -12,10 +12,13 @@
 #include "datagram.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <poll.h>
+#include <sched.h>
+#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -40,18 +43,47 @@ static uint16_t internet_checksum(const void *bytes, size_t count) {
     return (uint16_t)~sum;
 }
 
-static _Noreturn void echo(int port) {
+static int open_echo(int port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int descriptor = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (descriptor < 0) fail("socket");
     if (bind(descriptor, (struct sockaddr *)&address, sizeof address)) fail("bind");
-    printf("ready\n");
-    fflush(stdout);
+    return descriptor;
+}
+
+// A socket belongs to the namespace that it was made in, wherever its process goes afterwards.
+static void enter_namespace(const char *name) {
+    char path[256];
+    snprintf(path, sizeof path, "/run/netns/%s", name);
+    int namespace = open(path, O_RDONLY | O_CLOEXEC);
+    if (namespace < 0 || setns(namespace, CLONE_NEWNET)) fail(path);
+    close(namespace);
+}
+
+static void echo_all(int descriptor) {
     for (uint8_t bytes[2048];;) {
         struct sockaddr_in from;
         socklen_t size = sizeof from;
         ssize_t got = recvfrom(descriptor, bytes, sizeof bytes, 0, (struct sockaddr *)&from, &size);
-        if (got > 0) sendto(descriptor, bytes, (size_t)got, 0, (struct sockaddr *)&from, size);
+        if (got < 0) return;
+        sendto(descriptor, bytes, (size_t)got, 0, (struct sockaddr *)&from, size);
+    }
+}
+
+// In the namespaces named, or in this one.
+static _Noreturn void echo(int port, int count, char **namespaces) {
+    int loop = epoll_create1(EPOLL_CLOEXEC);
+    if (loop < 0) fail("epoll_create1");
+    for (int i = 0; i < count || i == 0; i++) {
+        if (count) enter_namespace(namespaces[i]);
+        struct epoll_event event = {.events = EPOLLIN, .data.fd = open_echo(port)};
+        if (epoll_ctl(loop, EPOLL_CTL_ADD, event.data.fd, &event)) fail("epoll_ctl");
+    }
+    printf("ready\n");
+    fflush(stdout);
+    for (struct epoll_event events[64];;) {
+        int ready = epoll_wait(loop, events, 64, -1);
+        for (int i = 0; i < ready; i++) echo_all(events[i].data.fd);
     }
 }
 
@@ -139,10 +171,11 @@ static void print_percentiles(uint64_t warm_up, uint64_t count) {
 }
 
 int main(int count, char **arguments) {
-    if (count == 3 && !strcmp(arguments[1], "echo")) echo(atoi(arguments[2]));
+    if (count >= 3 && !strcmp(arguments[1], "echo"))
+        echo(atoi(arguments[2]), count - 3, arguments + 3);
     if (count != 5 && count != 6) {
         fprintf(stderr, "usage: rtt ADDRESS INTERVAL_MICROSECONDS COUNT WARM_UP_COUNT [UDP_PORT]\n"
-                        "       rtt echo UDP_PORT\n");
+                        "       rtt echo UDP_PORT [NAMESPACE...]\n");
         return 2;
     }
     uses_udp = count == 6;

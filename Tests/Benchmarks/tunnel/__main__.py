@@ -57,7 +57,7 @@ def main():
     started = time.monotonic()
     results = report.Results()
     try:
-        tools = build.build_tools()
+        tools = build.build_tools(build.TUNNEL_TOOLS)
         makers = make_systems(options, results)
     except LabError as error:
         sys.exit(f"tunnel: {error}")

@@ -9,10 +9,12 @@ public func fuzzUAPIText(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 
     var input = FuzzInput(start, count)
     let choice = input.byte()
     let bytes = input.rest()
-    switch choice % 4 {
-    case 0: checkRequest(bytes)
-    case 1: checkAnswer(bytes)
-    case 2: checkStatus(bytes)
+    switch (choice, choice % 4) {
+    case (254, _): checkQoSStatus(bytes)
+    case (255, _): checkFlows(bytes)
+    case (_, 0): checkRequest(bytes)
+    case (_, 1): checkAnswer(bytes)
+    case (_, 2): checkStatus(bytes)
     default: checkBuffer(bytes, partSize: 1 + Int(choice >> 2))
     }
     return 0
@@ -21,15 +23,21 @@ public func fuzzUAPIText(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 
 private func checkRequest(_ bytes: [UInt8]) {
     do {
         let request = try UAPI.parse(request: bytes) { $0 == "eth0" ? 2 : nil }
-        guard case .set(let settings) = request else { return }
-        let text = UAPI.serialize(settings)
-        guard case .set(let again) = try UAPI.parse(request: text) else {
-            claim(false, "written settings are not settings")
-            return
-        }
-        claim(UAPI.serialize(again) == text, "settings change when written and read")
+        guard let text = written(request) else { return }
+        let again = written(try UAPI.parse(request: text))
+        claim(again == text, "a request changes when written and read")
     } catch {
         claim(error.errorNumber < 0 && !error.description.isEmpty, "an error without a number")
+    }
+}
+
+/// - Returns: `nil` for a request that says nothing but its operation.
+private func written(_ request: UAPIRequest) -> [UInt8]? {
+    switch request {
+    case .get, .status, .qos: nil
+    case .set(let settings): UAPI.serialize(settings)
+    case .setQoS(let settings): UAPI.serialize(settings)
+    case .flows(let query): UAPI.serialize(query)
     }
 }
 
@@ -53,6 +61,26 @@ private func checkStatus(_ bytes: [UInt8]) {
         return
     }
     claim(UAPI.serialize(again) == text, "a status changes when written and read")
+}
+
+private func checkQoSStatus(_ bytes: [UInt8]) {
+    guard let status = try? QoSStatus(answer: bytes) else { return }
+    let text = UAPI.serialize(status)
+    guard let again = try? QoSStatus(answer: text) else {
+        claim(false, "a written status of QoS is refused")
+        return
+    }
+    claim(UAPI.serialize(again) == text, "a status of QoS changes when written and read")
+}
+
+private func checkFlows(_ bytes: [UInt8]) {
+    guard let flows = try? FlowReport.list(answer: bytes) else { return }
+    let text = UAPI.serialize(flows)
+    guard let again = try? FlowReport.list(answer: text) else {
+        claim(false, "written flows are refused")
+        return
+    }
+    claim(UAPI.serialize(again) == text, "flows change when written and read")
 }
 
 private func checkBuffer(_ bytes: [UInt8], partSize: Int) {

@@ -81,6 +81,31 @@ final class SimulatedNetwork {
             port: UInt16.random(in: 1024...65535, using: &generator))
     }
 
+    // MARK: Keys
+
+    /// One of the four moments at which one end takes up a new key.
+    enum KeySwitch: CaseIterable {
+        case ownOfBranch, ownOfHeadquarters, peerOfBranch, peerOfHeadquarters
+    }
+
+    /// Each end has one new key.
+    func perform(_ keySwitch: KeySwitch) throws {
+        let (newBranch, newHeadquarters) = (PrivateKey.seeded(133), PrivateKey.seeded(144))
+        switch keySwitch {
+        case .ownOfBranch:
+            try branch.rotate(to: newBranch, now: branchNow, wallClock: branchWall)
+        case .ownOfHeadquarters:
+            try headquarters.rotate(
+                to: newHeadquarters, now: headquartersNow, wallClock: headquartersWall)
+        case .peerOfBranch:
+            try branch.replacePeerKey(
+                with: newHeadquarters.publicKey, now: branchNow, wallClock: branchWall)
+        case .peerOfHeadquarters:
+            try headquarters.replacePeerKey(
+                with: newBranch.publicKey, now: headquartersNow, wallClock: headquartersWall)
+        }
+    }
+
     // MARK: Time
 
     var branchNow: UInt64 { shifted(now, branchClockAhead) }

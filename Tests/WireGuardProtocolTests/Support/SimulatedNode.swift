@@ -12,7 +12,7 @@ import PacketMemory
 /// ``deviceCatchesUp(now:wallClock:)``.
 final class SimulatedNode {
     let name: String
-    let key: PrivateKey
+    private(set) var key: PrivateKey
     let endpoint: () -> Endpoint
     let transmit: (_ datagram: [UInt8], _ to: Endpoint) -> Void
     private(set) var device: WireGuardDevice
@@ -117,6 +117,19 @@ final class SimulatedNode {
     func beginHandshake(now: UInt64, wallClock: WallClock) {
         guard let peer = device.peer(peer) else { return }
         device.beginHandshake(peer, now: now, wallClock: wallClock)
+        settle(now, wallClock)
+    }
+
+    /// The end gets another key of its own; its peer may hear of that earlier or later.
+    func rotate(to key: PrivateKey, now: UInt64, wallClock: WallClock) throws {
+        self.key = key
+        try device.rotatePrivateKey(key, now: now)
+        settle(now, wallClock)
+    }
+
+    /// The end hears of its peer's other key.
+    func replacePeerKey(with key: PublicKey, now: UInt64, wallClock: WallClock) throws {
+        try device.replacePublicKey(of: peer, with: key, now: now)
         settle(now, wallClock)
     }
 

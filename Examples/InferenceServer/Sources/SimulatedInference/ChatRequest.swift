@@ -12,6 +12,8 @@ struct ChatRequest: Decodable, Sendable {
     let includesUsage: Bool
     /// The client's limit, in tokens.
     let outputTokensMax: Int?
+    /// What an answer has at least, in tokens; vLLM's own member.
+    let outputTokensMin: Int
     let seed: Int64?
     /// How many answers are wanted.
     let choiceCount: Int
@@ -36,6 +38,7 @@ struct ChatRequest: Decodable, Sendable {
         let newLimit = try container.decodeIfPresent(Int.self, forKey: .maxCompletionTokens)
         let oldLimit = try container.decodeIfPresent(Int.self, forKey: .maxTokens)
         outputTokensMax = newLimit ?? oldLimit
+        outputTokensMin = try container.decodeIfPresent(Int.self, forKey: .minTokens) ?? 0
         seed = try container.decodeIfPresent(Int64.self, forKey: .seed)
         choiceCount = try container.decodeIfPresent(Int.self, forKey: .n) ?? 1
     }
@@ -52,6 +55,9 @@ struct ChatRequest: Decodable, Sendable {
         }
         if let outputTokensMax, outputTokensMax < 1 {
             throw .invalid("max_completion_tokens", "The limit must be at least 1 token.")
+        }
+        guard outputTokensMin >= 0, outputTokensMin <= outputTokensMax ?? .max else {
+            throw .invalid("min_tokens", "'min_tokens' must be from 0 to the limit of tokens.")
         }
         if includesUsage && !stream {
             throw .invalid("stream_options", "'stream_options' needs 'stream' to be true.")
@@ -74,6 +80,7 @@ struct ChatRequest: Decodable, Sendable {
         case streamOptions = "stream_options"
         case maxTokens = "max_tokens"
         case maxCompletionTokens = "max_completion_tokens"
+        case minTokens = "min_tokens"
     }
 }
 

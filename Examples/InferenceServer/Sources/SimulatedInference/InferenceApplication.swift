@@ -44,6 +44,10 @@ public enum InferenceApplication {
         router.get("/v1/models/:name") { _, context in
             try models.one(context.parameters.require("name"))
         }
+        let transfers = TransferRoutes(seed: settings.seed)
+        router.post("/v1/kv/blocks") { request, _ in try await transfers.swallow(request) }
+        router.get("/v1/kv/blocks") { request, _ in try transfers.serve(request) }
+        router.post("/v1/activations") { request, _ in try await transfers.exchange(request) }
         router.get("/health") { _, _ in HTTPResponse.Status.ok }
         router.get("/metrics") { _, _ in
             let page = engine.metrics.text(

@@ -35,7 +35,8 @@ struct SimulatedModel: Sendable {
     func plan(_ request: ChatRequest, ordinal: UInt64) -> CompletionPlan {
         let sequence = request.seed.map { Self.sequence(of: request, seed: $0) } ?? ordinal
         var generator = SeededGenerator(seed: settings.seed, sequence: sequence)
-        let wanted = settings.outputLengths.length(ordinal: ordinal, using: &generator)
+        let drawn = settings.outputLengths.length(ordinal: ordinal, using: &generator)
+        let wanted = max(drawn, request.outputTokensMin)
         let room = settings.contextTokensMax - request.promptTokenCount
         let limit = max(1, min(request.outputTokensMax ?? room, room))
         return CompletionPlan(

@@ -1,0 +1,229 @@
+import PacketFormats
+
+/// The queues of flows: those that begin are served first, the others share.
+extension TenantQueues {
+    /// The queue for a frame, in the class and path where the frame belongs: found, moved or made.
+    @inline(__always)
+    mutating func queue(for entry: EgressFrame, _ size: Int) -> Int {
+        let tenant = entry.tenant
+        let found = flowIndex.find(tenant, entry.flow)
+        guard found >= 0 else {
+            return makeQueue(for: entry, size, in: path(of: entry.path, tenant))
+        }
+        var path = Int(flows[found].path)
+        if tenants[tenant].pathCount > 0 && paths[path].peer != entry.path {
+            path = self.path(of: entry.path, tenant)
+        }
+        let level = entry.trafficClass.rawValue
+        if level == flows[found].level && path == Int(flows[found].path) { return found }
+        let staysBehind = flows[found].count > 0 && level < flows[found].level
+        move(found, to: path, staysBehind ? flows[found].trafficClass : entry.trafficClass)
+        return found
+    }
+
+    private mutating func makeQueue(
+        for entry: EgressFrame, _ size: Int, in path: Int
+    ) -> Int {
+        if firstFreeFlow < 0 { reclaimFlow() }
+        let flow = Int(firstFreeFlow)
+        firstFreeFlow = flows[flow].next
+        flowIndex.insert(flow, entry.tenant, entry.flow)
+        flows[flow] = Flow(
+            tenant: Int32(truncatingIfNeeded: entry.tenant),
+            path: Int32(truncatingIfNeeded: path), deficit: paths[path].quantumBytes,
+            trafficClass: entry.trafficClass, level: entry.trafficClass.rawValue)
+        list(flow, isNew: size <= Int(paths[path].quantumBytes))
+        return flow
+    }
+
+    /// Frees a queue that has no frames, which there is: they are twice as many as frames.
+    private mutating func reclaimFlow() {
+        while flows[flowHand].count > 0 { advanceHand() }
+        free(flowHand)
+        advanceHand()
+    }
+
+    private mutating func advanceHand() {
+        flowHand = flowHand &+ 1 == flows.count ? 0 : flowHand &+ 1
+    }
+
+    /// Forgets a flow without frames.
+    mutating func free(_ flow: Int) {
+        unlist(flow)
+        flowIndex.remove(flow)
+        flows[flow] = Flow(next: firstFreeFlow)
+        firstFreeFlow = Int32(truncatingIfNeeded: flow)
+    }
+
+    /// Takes a flow with all its frames to another class or path: new stays new, and in a list it
+    /// goes to the end.
+    mutating func move(_ flow: Int, to path: Int, _ trafficClass: TrafficClass) {
+        let (frameCount, bytes) = (Int(flows[flow].count), flows[flow].byteCount)
+        let wasNew = flows[flow].place == .new
+        unlist(flow)
+        if frameCount > 0 {
+            lengths.note(flow, of: group(of: flow), length: nil)
+            subtract(frameCount, bytes, from: Int(flows[flow].path), Int(flows[flow].level))
+        }
+        flows[flow].path = Int32(truncatingIfNeeded: path)
+        flows[flow].trafficClass = trafficClass
+        flows[flow].level = trafficClass.rawValue
+        flows[flow].deficit = min(flows[flow].deficit, paths[path].quantumBytes)
+        list(flow, isNew: wasNew)
+        guard frameCount > 0 else { return }
+        add(frameCount, bytes, to: path, Int(flows[flow].level))
+        lengths.note(flow, of: group(of: flow), length: bytes)
+    }
+
+    @inline(__always)
+    mutating func append(_ frame: Int32, _ size: Int, to flow: Int) {
+        let last = flows[flow].last
+        if last >= 0 { frames[Int(last)].next = frame } else { flows[flow].first = frame }
+        flows[flow].last = frame
+        flows[flow].count &+= 1
+        flows[flow].byteCount &+= size
+        if flows[flow].place == .due { linkDue(frame, flow) }
+        add(1, size, to: Int(flows[flow].path), Int(flows[flow].level))
+        lengths.note(flow, of: group(of: flow), length: flows[flow].byteCount)
+    }
+
+    /// The flow whose turn it is, of a class that has frames; asked twice, it is the same.
+    @inline(__always)
+    mutating func nextFlow(of path: Int, _ level: Int) -> (flow: Int, isNew: Bool) {
+        let group = path &* Self.classCount &+ level
+        if level == Self.activation {
+            return (Int(dueLinks[Int(classes[group].due.first)].flow), false)
+        }
+        while true {
+            let isNew = !classes[group].newFlows.isEmpty
+            let flow = Int(isNew ? classes[group].newFlows.first : classes[group].oldFlows.first)
+            if flows[flow].deficit <= 0 {
+                if !isNew && flows[flow].next < 0 { skipRounds(flow, path) }
+                flows[flow].deficit &+= paths[path].quantumBytes
+                unlist(flow)
+                list(flow, isNew: false)
+                continue
+            }
+            if flows[flow].first >= 0 { return (flow, isNew) }
+            // An empty new flow waits among the old ones once, so that it cannot come back as new
+            // before each of them has had a turn.
+            if isNew && !classes[group].oldFlows.isEmpty {
+                unlist(flow)
+                list(flow, isNew: false)
+            } else {
+                free(flow)
+            }
+        }
+    }
+
+    mutating func removeHead(of flow: Int) {
+        let frame = flows[flow].first
+        let index = Int(frame)
+        let size = Int(frames[index].byteCount)
+        let next = frames[index].next
+        let tenant = Int(flows[flow].tenant)
+        if flows[flow].place == .due { unlinkDue(frame, flow) }
+        flows[flow].first = next
+        if next < 0 { flows[flow].last = -1 }
+        flows[flow].count &-= 1
+        flows[flow].byteCount &-= size
+        lengths.note(flow, of: group(of: flow), length: next < 0 ? nil : flows[flow].byteCount)
+        frames[index].next = firstFree
+        firstFree = frame
+        subtract(1, size, from: Int(flows[flow].path), Int(flows[flow].level))
+        tenants[tenant].count &-= 1
+        tenants[tenant].byteCount &-= size
+        count &-= 1
+        byteCount &-= size
+        if next < 0 && flows[flow].place == .due { free(flow) }
+    }
+
+    /// Of a flow in ``lengths``, and of its class in ``classes``.
+    @inline(__always)
+    func group(of flow: Int) -> Int {
+        Int(flows[flow].path) &* Self.classCount &+ Int(flows[flow].level)
+    }
+
+    /// Gives the only old flow there is all but the last of the rounds that it would wait for.
+    private mutating func skipRounds(_ flow: Int, _ path: Int) {
+        let quantum = paths[path].quantumBytes
+        flows[flow].deficit &+= -flows[flow].deficit / quantum &* quantum
+    }
+
+    /// Puts a flow that is in no list at the end of one of its class's.
+    @inline(__always)
+    private mutating func list(_ flow: Int, isNew: Bool) {
+        if Int(flows[flow].level) == Self.activation { return listDue(flow) }
+        let group = group(of: flow)
+        let number = Int32(truncatingIfNeeded: flow)
+        var list = isNew ? classes[group].newFlows : classes[group].oldFlows
+        flows[flow].place = isNew ? .new : .old
+        flows[flow].next = -1
+        flows[flow].previous = list.last
+        if list.isEmpty { list.first = number } else { flows[Int(list.last)].next = number }
+        list.last = number
+        if isNew { classes[group].newFlows = list } else { classes[group].oldFlows = list }
+    }
+
+    @inline(__always)
+    private mutating func unlist(_ flow: Int) {
+        let place = flows[flow].place
+        if place == .due { return unlistDue(flow) }
+        guard place != .unlisted else { return }
+        let group = group(of: flow)
+        let (next, previous) = (flows[flow].next, flows[flow].previous)
+        var list = place == .new ? classes[group].newFlows : classes[group].oldFlows
+        if previous >= 0 { flows[Int(previous)].next = next } else { list.first = next }
+        if next >= 0 { flows[Int(next)].previous = previous } else { list.last = previous }
+        if place == .new { classes[group].newFlows = list } else { classes[group].oldFlows = list }
+        flows[flow].place = .unlisted
+    }
+
+    // MARK: By age
+
+    private mutating func listDue(_ flow: Int) {
+        flows[flow].place = .due
+        var frame = flows[flow].first
+        while frame >= 0 {
+            linkDue(frame, flow)
+            frame = frames[Int(frame)].next
+        }
+    }
+
+    private mutating func unlistDue(_ flow: Int) {
+        var frame = flows[flow].first
+        while frame >= 0 {
+            unlinkDue(frame, flow)
+            frame = frames[Int(frame)].next
+        }
+        flows[flow].place = .unlisted
+    }
+
+    private mutating func linkDue(_ frame: Int32, _ flow: Int) {
+        let group = group(of: flow)
+        let last = classes[group].due.last
+        dueLinks[Int(frame)] = DueLink(
+            previous: last, flow: Int32(truncatingIfNeeded: flow))
+        if last >= 0 {
+            dueLinks[Int(last)].next = frame
+        } else {
+            classes[group].due.first = frame
+        }
+        classes[group].due.last = frame
+    }
+
+    private mutating func unlinkDue(_ frame: Int32, _ flow: Int) {
+        let group = group(of: flow)
+        let link = dueLinks[Int(frame)]
+        if link.previous >= 0 {
+            dueLinks[Int(link.previous)].next = link.next
+        } else {
+            classes[group].due.first = link.next
+        }
+        if link.next >= 0 {
+            dueLinks[Int(link.next)].previous = link.previous
+        } else {
+            classes[group].due.last = link.previous
+        }
+    }
+}

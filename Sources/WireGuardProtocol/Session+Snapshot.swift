@@ -1,0 +1,43 @@
+import Cryptography
+import PacketMemory
+import Synchronization
+
+extension Session {
+    /// Writes the session with its keys, and the counter that nobody has used yet.
+    func write(to writer: inout SnapshotWriter) {
+        writer.write(localIndex)
+        writer.write(remoteIndex)
+        writer.write(isInitiator)
+        writer.write(createdAt)
+        writer.write(sendKey)
+        writer.write(receiveKey)
+        writer.write(nextCounter.load(ordering: .sequentiallyConsistent))
+        writer.write(state.load(ordering: .sequentiallyConsistent))
+        window.withLock { $0.write(to: &writer) }
+    }
+
+    convenience init(
+        from reader: inout SnapshotReader, of peer: PeerID, in tunnel: TunnelID,
+        activity: PeerActivity
+    ) throws(SnapshotError) {
+        let (localIndex, remoteIndex) = (try reader.uint32(), try reader.uint32())
+        let (isInitiator, createdAt) = (try reader.bool(), try reader.uint64())
+        let sendKey = try reader.secret()
+        let receiveKey = try reader.secret()
+        let (counter, flags) = (try reader.uint64(), try reader.uint8())
+        guard counter <= ProtocolConstants.rejectAfterMessages else {
+            throw .invalid("a session's counter")
+        }
+        guard flags & ~(State.confirmed | State.askedForRekey) == 0,
+            !isInitiator || flags & State.confirmed != 0
+        else { throw .invalid("a session's state") }
+        let written = try ReplayWindow.Written(from: &reader)
+        self.init(
+            localIndex: localIndex, remoteIndex: remoteIndex, tunnel: tunnel, peer: peer,
+            isInitiator: isInitiator, createdAt: createdAt, activity: activity, sendKey: sendKey,
+            receiveKey: receiveKey)
+        nextCounter.store(counter, ordering: .sequentiallyConsistent)
+        state.store(flags, ordering: .sequentiallyConsistent)
+        window.withLock { $0.restore(written) }
+    }
+}

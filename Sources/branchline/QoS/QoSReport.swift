@@ -1,0 +1,262 @@
+import Cryptography
+import PacketFormats
+import WireGuardConfiguration
+
+/// What is printed of one tunnel's QoS, as text and, encoded, as JSON.
+struct QoSReport: Encodable {
+    struct Link: Encodable {
+        let bitsPerSecond: Int64
+        /// What is used of it, so that the queue stays here.
+        let shapedBitsPerSecond: Int64
+        let overheadBytes: Int
+        let wireBytes: UInt64
+        /// On the line while we looked.
+        let wireBitsPerSecond: UInt64
+    }
+
+    struct Class: Encodable {
+        let trafficClass: String
+        let packets: UInt64
+        let bytes: UInt64
+        /// Inner bits while we looked.
+        let bitsPerSecond: UInt64
+        let queuedPackets: UInt64
+        let queuedBytes: UInt64
+        let sojournCounts: [UInt64]
+        let sojournP50Us: Double?
+        let sojournP99Us: Double?
+        let sojournMaxUs: Double
+        let marks: UInt64
+        let earlyDrops: UInt64
+        let overflowDrops: UInt64
+        let outerMarked: UInt64
+        let innerMarked: UInt64
+        /// Of the waits, for people.
+        let waits: Histogram
+
+        private enum CodingKeys: String, CodingKey {
+            case trafficClass, packets, bytes, bitsPerSecond, queuedPackets, queuedBytes
+            case sojournCounts, sojournP50Us, sojournP99Us, sojournMaxUs, marks, earlyDrops
+            case overflowDrops, outerMarked, innerMarked
+        }
+    }
+
+    struct Path: Encodable {
+        let peer: String
+        let name: String?
+        let link: Link
+        let queuedPackets: UInt64
+        let queuedBytes: UInt64
+    }
+
+    let interface: String
+    let tenant: String?
+    /// `nil` where a program serves the interface that tells nothing of QoS, and below nothing.
+    let isClassifying: Bool?
+    let link: Link?
+    let flowCount: Int?
+    let flowCapacity: Int?
+    let evictedFlows: UInt64?
+    let isOverBudget: Bool?
+    let overBudgetPackets: UInt64?
+    let sojournBoundsUs: [Int]?
+    let classes: [Class]
+    let paths: [Path]
+    let measures: [MeasureReport]
+
+    /// Of tunnels that were there at both looks.
+    ///
+    /// - Parameter sinceLastLook: Whether waits are those between the looks, not those of all time.
+    static func reports(
+        from old: [TunnelScope.Look], to new: [TunnelScope.Look], sinceLastLook: Bool
+    ) -> [QoSReport] {
+        let before = Dictionary(
+            old.map { ($0.tunnel.socket.name, $0) }, uniquingKeysWith: { first, _ in first })
+        return new.map { look in
+            QoSReport(
+                look, after: before[look.tunnel.socket.name] ?? look, sinceLastLook: sinceLastLook)
+        }
+    }
+
+    private init(_ look: TunnelScope.Look, after old: TunnelScope.Look, sinceLastLook: Bool) {
+        let tunnel = look.tunnel, status = look.status, before = old.status
+        let seconds = look.time - old.time
+        interface = tunnel.socket.name
+        tenant = tunnel.tenant
+        isClassifying = status?.isClassifying
+        link = status?.link.map {
+            Link(
+                $0, wireBytes: status?.linkWireBytes ?? 0, before: before?.linkWireBytes ?? 0,
+                seconds: seconds)
+        }
+        flowCount = status?.flowCount
+        flowCapacity = status?.flowCapacity
+        evictedFlows = status?.evictedFlows
+        isOverBudget = status?.isOverBudget
+        overBudgetPackets = status?.overBudgetPackets
+        sojournBoundsUs = status.map { _ in QoSStatus.sojournBoundsMicroseconds }
+        let classesBefore = Dictionary(
+            (before?.classes ?? []).map { ($0.trafficClass, $0) },
+            uniquingKeysWith: { first, _ in first })
+        classes = (status?.classes ?? []).map { one in
+            Class(
+                one, after: classesBefore[one.trafficClass] ?? one, seconds: seconds,
+                sinceLastLook: sinceLastLook)
+        }
+        let pathsBefore = Dictionary(
+            (before?.paths ?? []).map { ($0.peer, $0) }, uniquingKeysWith: { first, _ in first })
+        paths = (status?.paths ?? []).map { path in
+            Path(
+                peer: path.peer.base64, name: tunnel.peerNames[path.peer.base64],
+                link: Link(
+                    path.link, wireBytes: path.wireBytes,
+                    before: (pathsBefore[path.peer] ?? path).wireBytes, seconds: seconds),
+                queuedPackets: path.queuedPackets, queuedBytes: path.queuedBytes)
+        }
+        measures = (status?.measures ?? []).map { MeasureReport($0, names: tunnel.peerNames) }
+    }
+
+    /// Bits per second; 0 where the counter began anew, or nothing can be said.
+    static func rate(from old: UInt64, to new: UInt64, seconds: Double) -> UInt64 {
+        guard new > old, seconds > 0 else { return 0 }
+        return UInt64(min(Double(new - old) * 8 / seconds, 1e18))
+    }
+
+    /// What `--help` says of the JSON form.
+    static let jsonHelp = """
+        With --json: a list with one object per interface: interface, tenant on a gateway, \
+        is_classifying, link where its rate is known (bits_per_second, shaped_bits_per_second, \
+        overhead_bytes, wire_bytes, wire_bits_per_second), flow_count, flow_capacity, \
+        evicted_flows, is_over_budget, over_budget_packets, sojourn_bounds_us; classes with \
+        traffic_class, packets, bytes, bits_per_second, queued_packets, queued_bytes, \
+        sojourn_counts (one for each bound, since the daemon began, and one above), \
+        sojourn_p50_us, sojourn_p99_us, sojourn_max_us, marks, early_drops, overflow_drops, \
+        outer_marked and inner_marked; paths, which are peers with a line of their own: peer, \
+        name, link, queued_packets and queued_bytes; and measures as `branchline trace --json` \
+        has them. What is not known is left out.
+        """
+}
+
+extension QoSReport.Link {
+    fileprivate init(
+        _ link: QoSSettings.Link, wireBytes: UInt64, before: UInt64, seconds: Double
+    ) {
+        bitsPerSecond = link.bitsPerSecond
+        shapedBitsPerSecond = Int64(
+            Double(link.bitsPerSecond) * QoSSettings.Link.shapedShare)
+        overheadBytes = link.overheadBytes
+        self.wireBytes = wireBytes
+        wireBitsPerSecond = QoSReport.rate(from: before, to: wireBytes, seconds: seconds)
+    }
+}
+
+extension QoSReport.Class {
+    fileprivate init(
+        _ one: QoSStatus.ClassStatus, after old: QoSStatus.ClassStatus, seconds: Double,
+        sinceLastLook: Bool
+    ) {
+        let bounds = QoSStatus.sojournBoundsMicroseconds.map(Double.init)
+        let all = Histogram(counts: one.sojournCounts, bounds: bounds)
+        let shown = sinceLastLook
+            ? all.since(Histogram(counts: old.sojournCounts, bounds: bounds)) : all
+        // Asking forgets the longest, so what the first look took counts too.
+        let longest = sinceLastLook
+            ? one.sojournMaxNanoseconds
+            : max(one.sojournMaxNanoseconds, old.sojournMaxNanoseconds)
+        trafficClass = one.trafficClass.name
+        packets = one.packets
+        bytes = one.bytes
+        bitsPerSecond = QoSReport.rate(from: old.bytes, to: one.bytes, seconds: seconds)
+        queuedPackets = one.queuedPackets
+        queuedBytes = one.queuedBytes
+        sojournCounts = all.counts
+        sojournP50Us = shown.quantile(0.5)?.value
+        sojournP99Us = shown.quantile(0.99)?.value
+        sojournMaxUs = Double(longest) / 1_000
+        marks = one.marks
+        earlyDrops = one.earlyDrops
+        overflowDrops = one.overflowDrops
+        outerMarked = one.outerMarked
+        innerMarked = one.innerMarked
+        waits = shown
+    }
+}
+
+// MARK: - Text
+
+extension QoSReport {
+    func asTable() -> String {
+        var lines = [Text.line((tenant.map { "tenant \($0), " } ?? "") + "interface \(interface)")]
+        guard isClassifying != nil else {
+            lines.append("  served by another program, which tells nothing of QoS")
+            return lines.joined(separator: "\n") + "\n"
+        }
+        lines += facts.map { "  \($0.name.padded(to: 12))\(Text.line($0.value))" }
+        lines += [""] + classTable
+        if !paths.isEmpty { lines += [""] + pathTable }
+        return lines.joined(separator: "\n") + "\n"
+    }
+
+    private var facts: [(name: String, value: String)] {
+        var facts = [("link", link?.words ?? "of no known rate, so nothing is held back here")]
+        let flows = "\(flowCount ?? 0) of \(flowCapacity ?? 0) flows known"
+        let evicted = evictedFlows ?? 0
+        facts.append((
+            "classes",
+            (isClassifying == true ? "told apart; " : "not told apart, all is token; ") + flows
+                + (evicted > 0 ? ", \(evicted) forgotten to make room" : "")
+        ))
+        if isOverBudget == true {
+            facts.append(("budget", "used up: all is background until it is there again"))
+        } else if let count = overBudgetPackets, count > 0 {
+            facts.append(("budget", "not used up now; it was for \(count) packets"))
+        }
+        return facts
+    }
+
+    private var classTable: [String] {
+        var table = TextTable(
+            header: [
+                "CLASS", "RATE", "SENT", "QUEUED", "WAIT P50", "P99", "LONGEST", "MARKED",
+                "DROPPED EARLY", "NO ROOM",
+            ])
+        for one in classes {
+            table.append([
+                one.trafficClass, Text.rate(one.bitsPerSecond), Text.bytes(one.bytes),
+                Self.queue(one.queuedPackets, one.queuedBytes),
+                Text.time(one.waits.quantile(0.5), unit: 1e-6),
+                Text.time(one.waits.quantile(0.99), unit: 1e-6),
+                one.sojournMaxUs > 0 ? Text.time(seconds: one.sojournMaxUs / 1e6) : "-",
+                String(one.marks), String(one.earlyDrops), String(one.overflowDrops),
+            ])
+        }
+        return table.lines(indentation: 2)
+    }
+
+    private var pathTable: [String] {
+        var table = TextTable(header: ["LINE TO", "RATE", "OF", "SENT", "QUEUED"])
+        for path in paths {
+            table.append([
+                Text.line(path.name ?? String(path.peer.prefix(10))),
+                Text.rate(path.link.wireBitsPerSecond),
+                Text.rate(UInt64(max(path.link.shapedBitsPerSecond, 0))),
+                Text.bytes(path.link.wireBytes),
+                Self.queue(path.queuedPackets, path.queuedBytes),
+            ])
+        }
+        return table.lines(indentation: 2)
+    }
+
+    private static func queue(_ packets: UInt64, _ bytes: UInt64) -> String {
+        packets == 0 ? "-" : "\(packets) in \(Text.bytes(bytes))"
+    }
+}
+
+extension QoSReport.Link {
+    fileprivate var words: String {
+        let shaped = UInt64(max(shapedBitsPerSecond, 0))
+        let share = shaped > 0 ? Double(wireBitsPerSecond) / Double(shaped) * 100 : 0
+        return "\(Text.rate(UInt64(max(bitsPerSecond, 0)))), held to \(Text.rate(shaped)), "
+            + "\(Text.decimal(share, 0)) % used"
+    }
+}

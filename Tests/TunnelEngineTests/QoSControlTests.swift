@@ -1,0 +1,97 @@
+import Cryptography
+import LinuxNetworking
+import PacketFormats
+import TestSupport
+import Testing
+import WireGuardConfiguration
+
+@testable import TunnelEngine
+
+/// Settings of classes, and what is told of them, of tunnels that run.
+@Suite(.enabled(if: isRoot, "needs root"))
+struct QoSControlTests {
+    private let own = PrivateKey.generate(), other = PrivateKey.generate().publicKey
+
+    private func refusal(_ settings: QoSSettings, _ control: TunnelControl) async -> String? {
+        do {
+            try await control.setQoS(settings)
+            return nil
+        } catch .refused(let error) {
+            return error.reason
+        } catch {
+            return "\(error)"
+        }
+    }
+
+    @Test(arguments: [1, 2]) func statusIsOfTheSettingsInForce(_ workers: Int) async throws {
+        let tunnels = try RunningTunnels(workers: workers)
+        let control = tunnels.controls[0]
+        let standard = try await control.qos()
+        #expect(standard.isClassifying && standard.link == nil && standard.paths.isEmpty)
+        #expect(standard.classes.map(\.trafficClass) == TrafficClass.allCases)
+        #expect(
+            standard.flowCapacity <= EngineLimits.flowsKnown
+                && standard.flowCapacity > EngineLimits.flowsKnown - workers)
+        var settings = QoSSettings()
+        settings.isClassifying = false
+        settings.link = .init(bitsPerSecond: 20_000_000, overheadBytes: 18)
+        try await control.setQoS(settings)
+        let status = try await control.qos()
+        #expect(!status.isClassifying && status.link == settings.link)
+        #expect(status.classes.allSatisfy { $0.packets == 0 && $0.queuedPackets == 0 })
+        #expect(status.classes.allSatisfy { $0.sojournCounts.count == 13 })
+        #expect(try await control.flows(FlowQuery()).isEmpty)
+        try await control.setQoS(QoSSettings())
+        #expect(try await control.qos().link == nil)
+        try tunnels.stop()
+    }
+
+    @Test func settingsWaitForTheirPeersAndFollowTheirKeys() async throws {
+        let tunnels = try RunningTunnels(workers: 2)
+        let control = tunnels.controls[0]
+        var settings = QoSSettings()
+        let link = QoSSettings.Link(bitsPerSecond: 5_000_000)
+        settings.peers[other] = .init(link: link)
+        try await control.setQoS(settings)
+        #expect(try await control.qos().paths.isEmpty)
+        try await control.apply(
+            DeviceSettings(privateKey: .set(own), peers: [PeerSettings(publicKey: other)]))
+        #expect(try await control.qos().paths == [.init(peer: other, link: link)])
+        let next = PrivateKey.generate().publicKey
+        try await control.apply(
+            DeviceSettings(peers: [PeerSettings(publicKey: other, successorKey: next)]))
+        #expect(try await control.qos().paths == [.init(peer: next, link: link)])
+        try await control.apply(
+            DeviceSettings(peers: [PeerSettings(publicKey: next, remove: true)]))
+        #expect(try await control.qos().paths.isEmpty)
+        try tunnels.stop()
+    }
+
+    @Test func settingsThatCannotBeChangeNothing() async throws {
+        let tunnels = try RunningTunnels()
+        let control = tunnels.controls[0]
+        var settings = QoSSettings()
+        settings.link = .init(bitsPerSecond: 1_000_000)
+        try await control.setQoS(settings)
+        settings.link = .init(bitsPerSecond: 0)
+        #expect(await refusal(settings, control)?.contains("rate") == true)
+        settings.link = nil
+        settings.weights = [.control: 3]
+        #expect(await refusal(settings, control)?.contains("control") == true)
+        #expect(try await control.qos().link?.bitsPerSecond == 1_000_000)
+        try tunnels.stop()
+    }
+
+    @Test func nobodyWaitsForWorkersThatHaveEnded() async throws {
+        let tunnels = try RunningTunnels(workers: 2)
+        let control = tunnels.controls[0]
+        await withTaskGroup(of: Void.self) { group in
+            for _ in 0..<200 {
+                group.addTask { _ = try? await control.qos() }
+                group.addTask { _ = try? await control.flows(FlowQuery()) }
+            }
+            group.addTask { control.stop() }
+        }
+        try tunnels.stop()
+    }
+}
