@@ -201,7 +201,9 @@ struct HandoverTests {
         let engine = try makeEngine()
         for name in names {
             let tun = try TunDevice.create(name: name, queueCount: 2)
-            let listener = try UnixSocketListener(path: temporaryPath("\(name)-\(tun.queues[0].fileDescriptor).sock"))
+            // Not by a descriptor's number, which another test may be given next.
+            let listener = try UnixSocketListener(
+                path: temporaryPath("\(UInt64.random(in: .min ... .max)).sock"))
             try engine.add(TunnelSetup(name: name, tun: tun, listener: listener))
         }
         return engine

@@ -71,8 +71,9 @@ final class RunningTunnels: Sendable {
         let engine = try Engine(
             signals: try SignalDescriptor([SIGUSR2]), options: .init(workers: workers),
             log: Logger(label: name) { _ in SwiftLogNoOpLogHandler() })
+        // Not by a descriptor's number, which another test may be given next.
         let listener = try UnixSocketListener(
-            path: temporaryPath("\(tun.queues[0].fileDescriptor).sock"))
+            path: temporaryPath("\(UInt64.random(in: .min ... .max)).sock"))
         let tunnel = try engine.add(TunnelSetup(name: name, tun: tun, listener: listener))
         made.withLock { $0.append(tunnel.control) }
         while gate.withLock({ $0 == .closed }) { usleep(1_000) }
