@@ -1,13 +1,24 @@
 // swift-tools-version: 6.2
 import PackageDescription
 
-let strict: [SwiftSetting] = [
-    .strictMemorySafety(),
-    .treatAllWarnings(as: .error),
-    .enableUpcomingFeature("ExistentialAny"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-    .enableUpcomingFeature("MemberImportVisibility"),
-]
+/// `BRANCHLINE_TESTING=1 swift build -c release --build-tests`, as Tests/run.sh does: tests of
+/// optimised modules, which have faults of their own, with assertions. Programs are built without.
+let testing: [SwiftSetting] =
+    Context.environment["BRANCHLINE_TESTING"] == nil
+    ? []
+    : [
+        .unsafeFlags(
+            ["-enable-testing", "-assert-config", "Debug"], .when(configuration: .release))
+    ]
+
+let strict: [SwiftSetting] =
+    testing + [
+        .strictMemorySafety(),
+        .treatAllWarnings(as: .error),
+        .enableUpcomingFeature("ExistentialAny"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+        .enableUpcomingFeature("MemberImportVisibility"),
+    ]
 
 /// libipsec-mb exists for x86-64 only; elsewhere libsodium encrypts packets.
 #if arch(x86_64)
@@ -27,6 +38,9 @@ let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
+let hummingbirdTesting = Target.Dependency.product(
+    name: "HummingbirdTesting", package: "hummingbird")
 let jwtKit = Target.Dependency.product(name: "JWTKit", package: "jwt-kit")
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
@@ -76,7 +90,10 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-nio-ssl", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-system", from: "1.8.0"),
         .package(url: "https://github.com/groue/GRDB.swift", from: "7.10.0"),
-        .package(url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0"),
+        // Without its traits there is less to build. Besides, SwiftPM passes the defines of two
+        // traits in random order, so that each new plan would compile Hummingbird again.
+        .package(
+            url: "https://github.com/hummingbird-project/hummingbird", from: "2.28.0", traits: []),
         .package(
             url: "https://github.com/swift-server/async-http-client", from: "1.37.0"),
         .package(
@@ -178,6 +195,17 @@ let package = Package(
             "load-generator",
             ["LoadGeneration", argumentParser, httpClient, nioCore, nioSSL],
             path: "Examples/LoadGenerator/Sources/load-generator"),
+        module(
+            "SimulatedInference",
+            ["CSodium", hummingbird, hummingbirdCore, logging, nioCore, nioFoundationCompat],
+            path: "Examples/InferenceServer/Sources/SimulatedInference"),
+        program(
+            "InferenceServer",
+            [
+                "SimulatedInference", hummingbird, argumentParser, logging, nioCore,
+                serviceLifecycle, unixSignals,
+            ],
+            path: "Examples/InferenceServer/Sources/InferenceServer"),
 
         module(
             "TestSupport",
@@ -231,20 +259,9 @@ let package = Package(
         .testTarget(
             name: "LoadGenerationTests", dependencies: ["LoadGeneration", nioCore],
             path: "Examples/LoadGenerator/Tests/LoadGenerationTests"),
+        .testTarget(
+            name: "SimulatedInferenceTests",
+            dependencies: ["SimulatedInference", hummingbird, hummingbirdTesting, logging, nioCore],
+            path: "Examples/InferenceServer/Tests/SimulatedInferenceTests"),
     ]
 )
-
-// What packets go through is tested optimised, too; nothing else has to be built for that.
-if Context.environment["BRANCHLINE_PACKET_PATH_ONLY"] != nil {
-    let modules = [
-        "PacketMemory", "Cryptography", "PacketFormats", "WireGuardProtocol",
-        "WireGuardConfiguration", "EgressScheduling", "InferenceTraffic", "AccessControl",
-        "Telemetry", "LinuxNetworking", "TunnelEngine",
-    ]
-    let others = [
-        "CLinux", "CBlake2s", "CMultiBuffer", "CNetlink", "CSodium", "TestSupport",
-        "CTestSupport", "CAllocationCounter",
-    ]
-    let kept = Set(modules + modules.map { "\($0)Tests" } + others)
-    package.targets.removeAll { !kept.contains($0.name) }
-}

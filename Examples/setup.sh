@@ -17,6 +17,15 @@ as_root() {
     fi
 }
 
+# Builds every program of the package that lies in the given folder.
+build_release() {
+    command -v swift >/dev/null ||
+        fail "no Swift toolchain: install Swift 6.3 or later from https://swift.org/install"
+    step "building Branchline (release)"
+    swift build -c release --package-path "$1" ||
+        fail "Branchline did not build; the compiler's words are above"
+}
+
 # Prints the Debian packages that are missing for the build and for the given PROGRAM:PACKAGE
 # pairs, one a line.
 missing_packages() {

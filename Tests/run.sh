@@ -18,8 +18,8 @@ readonly PACKAGES=(
     libsodium-dev libmnl-dev libsqlite3-dev libpq-dev libqrencode-dev libssl-dev wireguard-go
     wireguard-tools iperf3 nftables iproute2 iputils-ping tcpdump jq openssl postgresql
     curl openssh-client openssh-server
-    python3 python3-cryptography python3-pytest python3-requests python3-venv pkg-config gcc
-    libc6-dev util-linux procps)
+    python3 python3-cryptography python3-pytest python3-pytest-xdist python3-requests python3-venv
+    pkg-config gcc libc6-dev util-linux procps)
 readonly PARTS="unit, fuzz, command-line, coordinator, system or examples"
 only="" pytest_arguments=() results=() failures=0 database_folder=""
 
@@ -62,7 +62,7 @@ part() {
     local name="$1" began status
     shift
     case "$name" in
-    install | build | database | "${only:-$name}" | "${only:-$name}-optimised") ;;
+    install | build | database | "${only:-$name}") ;;
     *) return 0 ;;
     esac
     began=$(date +%s)
@@ -100,8 +100,10 @@ python_with_pytest() {
     return 1
 }
 
+# Runs a folder's tests: pytest_in FOLDER ARGUMENT...
 pytest_in() {
     local folder="$1" python
+    shift
     python=$(python_with_pytest) || return 1
     # Network namespaces need root; sudo keeps the few variables that the tests read.
     as_root env PATH="$PATH" BRANCHLINED="${BRANCHLINED:-$PWD/.build/release/branchlined}" \
@@ -110,32 +112,26 @@ pytest_in() {
         WAN_RELAY="${WAN_RELAY:-$PWD/.build/release/wan-relay}" \
         BRANCHLINE_TEST_POSTGRESQL="$BRANCHLINE_TEST_POSTGRESQL" \
         ${WIREGUARD_GO:+WIREGUARD_GO="$WIREGUARD_GO"} PYTHONDONTWRITEBYTECODE=1 \
-        "$python" -m pytest -p no:cacheprovider "$folder" \
+        "$python" -m pytest -p no:cacheprovider "$folder" "$@" \
         ${pytest_arguments[@]+"${pytest_arguments[@]}"}
 }
 
 build_release() {
-    local product
-    for product in branchlined branchline branchline-coordinator wan-relay; do
-        swift build -c release --product "$product" || return
-    done
+    swift build -c release
 }
 
 # Builds the unit tests as the user and runs them as root, who alone may make namespaces and TUN
 # devices. The bundle runs without SwiftPM, which would leave files of root's in the build folder.
-test_units() {
-    local folder
-    swift build --build-tests "$@" && folder=$(swift build --show-bin-path "$@") &&
+#
+# What is tested is optimised, since that has faults of its own, and has its assertions. It takes
+# its place among the programs' builds, so that libraries are compiled once; our own modules are
+# compiled again for programs, which are built without test access.
+test_units() (
+    export BRANCHLINE_TESTING=1
+    swift build -c release --build-tests && folder=$(swift build -c release --show-bin-path) &&
         as_root env PATH="$PATH" BRANCHLINE_TEST_POSTGRESQL="$BRANCHLINE_TEST_POSTGRESQL" \
             "$folder/branchlinePackageTests.xctest" --testing-library swift-testing
-}
-
-# The optimiser gets its own run, over the modules that packets go through: it has its own faults.
-# The folder is apart from the programs', which are built without test access.
-test_optimised() {
-    BRANCHLINE_PACKET_PATH_ONLY=1 \
-        test_units -c release -Xswiftc -enable-testing --scratch-path .build/optimised
-}
+)
 
 # A server of these tests' own, gone when they end.
 start_database() {
@@ -149,9 +145,9 @@ test_benchmarks() {
     python3 Tests/Benchmarks/selftest.py
 }
 
-# The README's first command, the server that it talks to, and a gateway's tenants.
+# The README's first command, and a gateway's tenants.
 test_examples() {
-    swift test --package-path Examples/InferenceServer && Examples/quickstart/run.sh &&
+    Examples/quickstart/run.sh &&
         Examples/gateway/run.sh --skip-build
 }
 
@@ -161,18 +157,18 @@ needs() {
 }
 
 part install install_packages || summary
-if { needs system || needs command-line || needs coordinator; } && [ -z "${BRANCHLINED:-}" ]; then
-    part build build_release || summary
-fi
 if { needs unit || needs coordinator; } && [ -z "${BRANCHLINE_TEST_POSTGRESQL:-}" ]; then
     part database start_database || summary
 fi
 export BRANCHLINE_TEST_POSTGRESQL=${BRANCHLINE_TEST_POSTGRESQL:-}
 part unit test_units
-part unit-optimised test_optimised
+if { needs system || needs command-line || needs coordinator; } && [ -z "${BRANCHLINED:-}" ]; then
+    part build build_release || summary
+fi
 part fuzz Tests/Fuzzing/replay.sh
 part command-line pytest_in Tests/CommandLineTests
-part coordinator pytest_in Tests/Coordinator
+# Each has a coordinator of its own, and most of them wait.
+part coordinator pytest_in Tests/Coordinator -n 2
 part system pytest_in Tests/System
 part benchmarks test_benchmarks
 part examples test_examples

@@ -77,14 +77,7 @@ parse_arguments() {
 
 prepare() {
     install_packages ip:iproute2 nft:nftables jq:jq python3:python3 nsenter:util-linux git:git
-    command -v swift >/dev/null ||
-        fail "no Swift toolchain: install Swift 6.3 or later from https://swift.org/install"
-    step "building Branchline (release)"
-    local product
-    for product in branchlined branchline; do
-        swift build -c release --package-path "$root" --product "$product" ||
-            fail "Branchline did not build; the compiler's words are above"
-    done
+    build_release "$root"
 }
 
 # --- 2. namespaces ------------------------------------------------------------------------------

@@ -9,13 +9,15 @@
 #   5. `branchline join TOKEN` at HQ and in the branch
 #   6. an inference server at HQ that listens on its tunnel address only
 #   7. a few streamed completions
-#   8. the admin revokes the branch in the middle of a stream, which is cut
-#   9. figures and proofs
+#   8. questions beside an upload, before and after the admin sets a QoS policy
+#   9. the admin revokes the branch in the middle of a stream, which is cut
+#  10. figures and proofs
 #
 # Steps run one after the other; everything they make is removed on every exit.
 set -euo pipefail
 
-readonly link_rate=50mbit
+# A link like many: its queue holds a fifth of a second.
+readonly link_rate=50mbit link_bits=50000000 link_queue=200ms
 readonly tunnel_port=51820
 readonly server_port=8000
 readonly hq_link=192.0.2.1 branch_link=192.0.2.2
@@ -28,10 +30,9 @@ here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd -- "$here/../.." && pwd)
 source "$here/../setup.sh"
 readonly here root
-readonly server_package=$root/Examples/InferenceServer
 readonly programs=$root/.build/release
-readonly server=$server_package/.build/release/InferenceServer
-readonly python_home=$server_package/.build/quickstart-python
+readonly server=$programs/InferenceServer
+readonly python_home=$root/.build/quickstart-python
 # Administration tools lie outside many users' search path.
 PATH=$PATH:/usr/sbin:/sbin
 
@@ -40,9 +41,10 @@ usage() {
 Usage: $0 [--requests N] [--skip-build] [--help]
 
 Sets up a coordinator, lets an HQ gateway and a branch join with a token each, streams chat
-completions from an inference server at HQ to the branch, and revokes the branch in the middle of
-one, all in network namespaces of this machine. Ends with 0 only if every byte came through the
-tunnel and arrived intact, and the revoked branch was cut off within a second.
+completions from an inference server at HQ to the branch, asks questions beside the same upload with
+QoS off and on, and revokes the branch in the middle of an answer, all in network namespaces of this
+machine. Ends with 0 only if every byte came through the tunnel and arrived intact, QoS took most of
+the upload's delay off the questions, and the revoked branch was cut off within a second.
 
   --requests N   completions to stream, 1 to 1000 (default 4)
   --skip-build   neither install packages nor build
@@ -89,30 +91,16 @@ install_openai_client() {
     fi
 }
 
-build() {
-    command -v swift >/dev/null ||
-        fail "no Swift toolchain: install Swift 6.3 or later from https://swift.org/install"
-    step "building Branchline (release)"
-    local product
-    for product in branchlined branchline branchline-coordinator; do
-        swift build -c release --package-path "$root" --product "$product" ||
-            fail "Branchline did not build; the compiler's words are above"
-    done
-    step "building the inference server (release)"
-    swift build -c release --package-path "$server_package" --product InferenceServer ||
-        fail "the inference server did not build; the compiler's words are above"
-}
-
 prepare() {
-    mkdir -p "$server_package/.build"
+    mkdir -p "$root/.build"
     # Two runs at once take turns here.
-    exec 9>"$server_package/.build/quickstart.lock"
+    exec 9>"$root/.build/quickstart.lock"
     flock 9
     # Not a program: the module that makes virtual environments.
     install_packages ip:iproute2 nft:nftables wg:wireguard-tools jq:jq python3:python3 git:git \
         $(python3 -c 'import ensurepip' 2>/dev/null || echo python3-venv)
     install_openai_client
-    build
+    build_release "$root"
     exec 9>&-
 }
 
@@ -177,7 +165,7 @@ add_link_end() {
         'echo 1 >/proc/sys/net/ipv6/conf/uplink/disable_ipv6' 2>/dev/null || true
     ip -n "$namespace" address add "$address/30" dev uplink
     ip -n "$namespace" link set uplink up
-    tc -n "$namespace" qdisc add dev uplink root tbf rate "$link_rate" burst 32kb latency 50ms ||
+    tc -n "$namespace" qdisc add dev uplink root tbf rate "$link_rate" burst 32kb latency "$link_queue" ||
         fail "the link cannot be shaped: the kernel lacks the queueing discipline tbf (sch_tbf)"
 }
 
@@ -339,7 +327,43 @@ stream_completions() {
     echo
 }
 
-# --- 8. revocation ------------------------------------------------------------------------------
+# --- 8. questions beside an upload ----------------------------------------------------------------
+
+# Asks from the branch: ask NAME [OPTION...]. What was measured is NAME's figures.
+ask() {
+    local name=$1
+    shift
+    in_branch python3 "$here/upload.py" "http://$hq_tunnel:$server_port/v1" \
+        --figures "$work/$name" "$@" &
+    wait "$!" || fail "the questions were not all answered"
+}
+
+# The policy says how fast the branch's line is, both ways; everything else is as it is by itself.
+set_qos() {
+    step "branchline qos set, with the rate of the branch's line"
+    printf '{"services": [], "links": {"branch": {"uplink_rate": %d, "downlink_rate": %d}}}' \
+        "$link_bits" "$link_bits" >"$work/qos.json"
+    admin qos set "$work/qos.json" --tenant "$tenant"
+    local _
+    for _ in {1..100}; do
+        ! node "$branch" qos status "$branch_device" --json |
+            jq -e '.[] | .link, .paths[].link | .bits_per_second? // empty' >/dev/null || return 0
+        sleep 0.1
+    done
+    fail "the branch did not take the policy over"
+}
+
+ask_beside_upload() {
+    step "asking from the branch, with the link idle"
+    ask alone --without-upload
+    step "asking beside an upload, QoS off"
+    ask off
+    set_qos
+    step "asking beside the same upload, QoS on"
+    ask on
+}
+
+# --- 9. revocation ------------------------------------------------------------------------------
 
 revoke_in_mid_stream() {
     local key stream _
@@ -359,9 +383,10 @@ revoke_in_mid_stream() {
         'BEGIN { printf "%d", (last - revoked) * 1000 }')
 }
 
-# --- 9. figures and proofs ----------------------------------------------------------------------
+# --- 10. figures and proofs ----------------------------------------------------------------------
 
-figure() { sed -n "s/^$1=//p" "$work/figures"; }
+# A figure of the completions, or of the file that is named.
+figure() { sed -n "s/^$1=//p" "$work/${2:-figures}"; }
 row() { printf '  %-34s %s\n' "$1" "$2"; }
 
 report() {
@@ -375,6 +400,13 @@ report() {
         "$(figure first_token_p50_ms) / $(figure first_token_max_ms) ms"
     row "inter-token latency p50 / p99" \
         "$(figure inter_token_p50_ms) / $(figure inter_token_p99_ms) ms"
+    step "what QoS did beside an upload over $link_rate: time to first token p50 / max, upload"
+    local name
+    for name in alone off on; do
+        row "$(case $name in alone) echo "idle link" ;; *) echo "QoS $name" ;; esac)" \
+            "$(figure first_token_p50_ms $name) / $(figure first_token_max_ms $name) ms,\
+ $(figure upload_mbit $name) Mbit/s"
+    done
     step "what passed where, in bytes from / to the branch"
     row "requests / answers" "$(figure sent_bytes) / $(figure received_bytes)"
     row "tunnel device $branch_device" "$tunnel_sent / $tunnel_received"
@@ -400,6 +432,11 @@ prove() {
     [ "$link_sent" -ge "$(figure sent_bytes)" ] || fail "the link carried less than was asked"
     [ "$link_received" -ge "$(figure received_bytes)" ] ||
         fail "the link carried less than was answered"
+    local idle off on
+    idle=$(figure first_token_p50_ms alone)
+    off=$(($(figure first_token_p50_ms off) - idle)) on=$(($(figure first_token_p50_ms on) - idle))
+    [ $((on * 2)) -lt "$off" ] ||
+        fail "with QoS the upload adds $on ms to a first token, and without it $off ms"
     [ "$cut_ms" -le $((cut_seconds_max * 1000)) ] ||
         fail "the revoked branch still got tokens $cut_ms ms later"
     [ "$peers_left" -eq 0 ] || fail "HQ still has the revoked branch as a peer"
@@ -438,6 +475,7 @@ run_lab() {
     link_sent=$(guard_count "$branch" tunnel_leaving bytes)
     link_received=$(guard_count "$branch" tunnel_arriving bytes)
     others=$(($(guard_count "$hq" others packets) + $(guard_count "$branch" others packets)))
+    ask_beside_upload
     revoke_in_mid_stream
     peers_left=$(in_hq wg show "$hq_device" peers | wc -l)
     report

@@ -298,7 +298,7 @@ def test_qos_with_lines_is_set_and_a_contradiction_is_named(admin):
     assert json.loads(admin("qos", "show").stdout) == qos
     wrong = {**qos, "weights": {"background": 5}, "link": {"rate": 9000}}
     (admin.folder / "qos.json").write_text(json.dumps(wrong))
-    refused = admin("qos", "set", "qos.json", code=1).stderr
+    refused = admin("qos", "set", "qos.json", code=2).stderr
     assert "background has what is left, and no weight" in refused
     assert "only a node's own file has it" in refused
     assert json.loads(admin("qos", "show").stdout) == qos
@@ -312,12 +312,12 @@ def example(admin, command):
 
 def test_examples_of_policies_are_complete(admin):
     admin("group", "add", "plants")
-    for command, options, words in [("policy", ["--yes"], "Every node enforces it"),
-                                    ("qos", [], "handed out to nodes")]:
-        text = example(admin, [command, "set"])
+    for command, options, words in [(["policy"], ["--yes"], "Every node enforces it"),
+                                    (["qos", "set"], [], "handed out to nodes")]:
+        text = example(admin, [command[0], "set"])
         (admin.folder / "file.json").write_text(text)
-        admin(command, "set", "file.json", *options)
-        assert words in " ".join(admin(command, "--help").stdout.split())
+        admin(command[0], "set", "file.json", *options)
+        assert words in " ".join(admin(*command, "--help").stdout.split())
 
 
 # Tokens and nodes

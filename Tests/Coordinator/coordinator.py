@@ -33,6 +33,11 @@ def program():
         "COORDINATOR", str(REPOSITORY / ".build/release/branchline-coordinator"))
 
 
+def client():
+    """Returns the admin's program: BRANCHLINE, or the release build of this repository."""
+    return os.environ.get("BRANCHLINE", str(REPOSITORY / ".build/release/branchline"))
+
+
 def database_server():
     """Returns the libpq connection text of a PostgreSQL server for tests, or None."""
     return os.environ.get("BRANCHLINE_TEST_POSTGRESQL")

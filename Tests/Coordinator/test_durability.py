@@ -5,7 +5,7 @@ import threading
 import time
 
 import pytest
-from coordinator import REPOSITORY, Coordinator, program
+from coordinator import Coordinator, client, program
 
 KILLS = 8
 
@@ -42,7 +42,7 @@ def verify_audit(coordinator, tmp_path):
     answer = coordinator.call("GET", "/v1/audit/export")
     file = tmp_path / "audit.jsonl"
     file.write_bytes(answer.body)
-    done = subprocess.run([REPOSITORY / ".build/release/branchline", "audit", "verify", str(file)],
+    done = subprocess.run([client(), "audit", "verify", str(file)],
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
 

@@ -5,7 +5,7 @@ import subprocess
 import threading
 
 import pytest
-from coordinator import REPOSITORY, program
+from coordinator import client, program
 
 OPEN = {"rules": [{"name": "chat", "from": ["staff"], "to": ["models"], "transport": "tcp",
                    "ports": ["443", "8000-8100"]}], "tests": []}
@@ -130,7 +130,7 @@ def test_every_change_is_in_the_log_and_the_log_is_a_chain(grouped, tmp_path):
         file = tmp_path / "audit.jsonl"
         file.write_text("".join(json.dumps(line) + "\n" for line in lines))
         return subprocess.run(
-            [REPOSITORY / ".build/release/branchline", "audit", "verify", str(file)],
+            [client(), "audit", "verify", str(file)],
             capture_output=True, text=True).returncode
 
     assert verify(entries) == 0

@@ -26,7 +26,7 @@ if ! mount -t overlay overlay \\
     -o "lowerdir=$repository,upperdir=$folder/changes,workdir=$folder/work" "$repository"; then
     mkdir "$folder/copy"
     tar -C "$repository" --format=posix --exclude './.build/debug*' --exclude './.build/*/debug' \\
-        --exclude ./.build/optimised --exclude ./.build/benchmarks -cf - . |
+        --exclude ./.build/benchmarks -cf - . |
         tar -C "$folder/copy" -xpf -
     mount --bind "$folder/copy" "$repository"
 fi
