@@ -2,7 +2,7 @@
 # A branch office streams chat answers from headquarters through Branchline, on this machine.
 #
 #   1. install what is missing, build                              (--skip-build leaves this out)
-#   2. two network namespaces, branch and HQ, joined by a shaped link
+#   2. two network namespaces, branch and HQ, joined by a provider's line
 #   3. a guard on both ends that lets nothing but the tunnel's UDP port and the coordinator's TCP
 #      port pass over the link
 #   4. the security admin: coordinator, organisation, tenant, one token for each side
@@ -20,7 +20,8 @@ set -euo pipefail
 readonly link_rate=50mbit link_bits=50000000 link_queue=200ms
 readonly tunnel_port=51820
 readonly server_port=8000
-readonly hq_link=192.0.2.1 branch_link=192.0.2.2
+readonly hq_link=192.0.2.1 hq_router=192.0.2.2
+readonly branch_link=198.51.100.1 branch_router=198.51.100.2
 readonly coordinator_port=8443
 readonly tenant=acme pool=10.64.0.0/24
 # From the coordinator's answer to the last token.
@@ -158,24 +159,36 @@ add_namespace() {
     ip -n "$1" link set lo up
 }
 
+# Without IPv6 the link is silent but for the tunnel and ARP.
+without_ipv6() {
+    ip netns exec "$1" sh -c \
+        "echo 1 >/proc/sys/net/ipv6/conf/$2/disable_ipv6" 2>/dev/null || true
+}
+
+# The queue that an upload fills is the provider's router's, as it is in the world: no end sees it.
 add_link_end() {
-    local namespace=$1 address=$2
-    # Without IPv6 the link is silent but for the tunnel and ARP.
-    ip netns exec "$namespace" sh -c \
-        'echo 1 >/proc/sys/net/ipv6/conf/uplink/disable_ipv6' 2>/dev/null || true
+    local namespace=$1 address=$2 router=$3 port=$4
+    ip -n "$namespace" link add uplink type veth peer name "$port" netns "$provider"
+    without_ipv6 "$namespace" uplink
     ip -n "$namespace" address add "$address/30" dev uplink
     ip -n "$namespace" link set uplink up
-    tc -n "$namespace" qdisc add dev uplink root tbf rate "$link_rate" burst 32kb latency "$link_queue" ||
+    ip -n "$namespace" route add default via "$router"
+    without_ipv6 "$provider" "$port"
+    ip -n "$provider" address add "$router/30" dev "$port"
+    ip -n "$provider" link set "$port" up
+    tc -n "$provider" qdisc add dev "$port" root tbf rate "$link_rate" burst 32kb \
+        latency "$link_queue" ||
         fail "the link cannot be shaped: the kernel lacks the queueing discipline tbf (sch_tbf)"
 }
 
 make_link() {
-    step "joining $branch and $hq by a link of $link_rate"
+    step "joining $branch and $hq by a line of $link_rate"
     add_namespace "$hq"
     add_namespace "$branch"
-    ip -n "$hq" link add uplink type veth peer name uplink netns "$branch"
-    add_link_end "$hq" "$hq_link"
-    add_link_end "$branch" "$branch_link"
+    add_namespace "$provider"
+    ip netns exec "$provider" sh -c 'echo 1 >/proc/sys/net/ipv4/ip_forward'
+    add_link_end "$hq" "$hq_link" "$hq_router" to-hq
+    add_link_end "$branch" "$branch_link" "$branch_router" to-branch
 }
 
 # --- 3. guard -----------------------------------------------------------------------------------
@@ -444,7 +457,7 @@ prove() {
 
 run_lab() {
     check_machine
-    hq=quickstart-$$-hq branch=quickstart-$$-branch
+    hq=quickstart-$$-hq branch=quickstart-$$-branch provider=quickstart-$$-provider
     # Control sockets are found by device name across namespaces, so these are unique too.
     hq_device=qh$$ branch_device=qb$$
     namespaces=()

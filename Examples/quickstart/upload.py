@@ -14,10 +14,10 @@ import threading
 import time
 from urllib.parse import urlsplit
 
-UPLOADS = 2
+UPLOADS = 8
 PIECE = bytes(64 * 1024)
 BODY_PIECES = 256
-WARM_UP_SECONDS = 1.5
+WARM_UP_SECONDS = 4
 TIMEOUT_SECONDS = 30
 
 
