@@ -44,10 +44,18 @@ extension TenantQueues {
     }
 
     /// Notes what a path of several was served, before its frame is taken out.
+    ///
+    /// Who is alone takes from nobody, and owes nothing. What urgent frames took beyond a path's
+    /// share is owed up to a bound, so that the path's other frames wait for a while at most.
     mutating func chargePath(_ path: Int, _ tenant: Int, _ byteCount: Int, ring: Int) {
-        paths[path].deficit &-= byteCount
-        let isAlone = tenants[tenant].allPaths.first == tenants[tenant].allPaths.last
-        guard !isAlone, !tenants[tenant].urgentPaths.isEmpty else { return }
+        guard tenants[tenant].allPaths.first != tenants[tenant].allPaths.last else {
+            paths[path].deficit = max(paths[path].deficit, 0)
+            return
+        }
+        let quantum = Int(paths[path].quantumBytes)
+        let debtMax = max(2 &* quantum, Self.pathCreditPackets &* LinkShape.packetBytes)
+        paths[path].deficit = max(paths[path].deficit &- byteCount, -debtMax)
+        guard !tenants[tenant].urgentPaths.isEmpty else { return }
         let percent = policies[tenant].priorityPercent
         let bytes = min(byteCount, 1 << 24)
         let bound = Self.pathCreditPackets &* LinkShape.packetBytes &* 100

@@ -88,6 +88,45 @@ import Testing
         #expect(link.share(0) > 0.45)
     }
 
+    /// Who sent urgent frames while nobody else waited is not in anybody's debt, and who sent them
+    /// while others waited is for a while only.
+    @Test func whatWasUrgentIsNotOwedForLong() {
+        for isAlone in [true, false] {
+            var queues = TenantQueues(frameCapacity: 100, quantumBytes: 1_514)
+            queues.add(tenant: 0, limits: TenantLimits())
+            let shape = LinkShape(bitsPerSecond: LinkShape.bitsPerSecondMax)
+            for path in 0..<2 as Range<Int32> {
+                queues.setPath(path, of: 0, shape: shape, now: 1)
+            }
+            var now: UInt64 = 1_000_000_000
+            func add(_ trafficClass: TrafficClass, _ path: Int32, _ flow: UInt32) {
+                let isQueued = queues.enqueue(
+                    frame(path, trafficClass, path: path, flow: flow, 1_500), now: now)
+                #expect(isQueued)
+            }
+            for _ in 0..<8 { add(.bulk, 0, 1) }
+            if !isAlone { for _ in 0..<8 { add(.bulk, 1, 2) } }
+            func sendOne() -> Departure? {
+                now += 1_000
+                guard let next = queues.dequeue(now: now) else { return nil }
+                if next.trafficClass == .bulk { add(.bulk, next.path, UInt32(next.path) + 1) }
+                return next
+            }
+            for _ in 0..<20_000 {
+                add(.token, 0, 3)
+                while let next = sendOne(), next.trafficClass != .token {}
+            }
+            if isAlone { for _ in 0..<8 { add(.bulk, 1, 2) } }
+            var counts = [0, 0]
+            for _ in 0..<160 {
+                guard let next = sendOne() else { continue }
+                counts[Int(next.path)] += 1
+            }
+            // At most 32 packets are owed.
+            #expect(counts[0] >= (isAlone ? 79 : 60), "alone \(isAlone): \(counts)")
+        }
+    }
+
     @Test func framesFollowTheirFlowToItsPath() {
         var queues = TenantQueues(frameCapacity: 100, quantumBytes: 65_535)
         queues.add(tenant: 0, limits: TenantLimits())
