@@ -68,7 +68,8 @@ extension TenantQueues {
         flows[flow].path = Int32(truncatingIfNeeded: path)
         flows[flow].trafficClass = trafficClass
         flows[flow].level = trafficClass.rawValue
-        flows[flow].deficit = min(flows[flow].deficit, paths[path].quantumBytes)
+        let quantum = paths[path].quantumBytes
+        flows[flow].deficit = max(-quantum, min(flows[flow].deficit, quantum))
         list(flow, isNew: wasNew)
         guard frameCount > 0 else { return }
         add(frameCount, bytes, to: path, Int(flows[flow].level))

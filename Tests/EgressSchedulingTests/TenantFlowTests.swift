@@ -1,4 +1,5 @@
 import EgressScheduling
+import PacketFormats
 import Testing
 
 /// The flows of one tenant.
@@ -93,6 +94,24 @@ import Testing
         var queues = makeQueues(frameCapacity: 100, quantumBytes: 1)
         fill(&queues, (0..<100).map { ($0, 5, 65_535) })
         #expect(drain(&queues) == Array(0..<100))
+    }
+
+    /// What was served by age is not owed to the flows of another class.
+    @Test func aFlowThatWasServedByAgeOwesNothing() {
+        var queues = makeQueues(frameCapacity: 100, quantumBytes: 1_514)
+        for _ in 0..<8_000 {
+            _ = queues.enqueue(frame(1, .activation, flow: 1, 1_500), now: 0)
+            if queues.count > 1 { _ = queues.dequeue(now: 0) }
+        }
+        for _ in 0..<40 {
+            _ = queues.enqueue(frame(1, .background, flow: 1, 1_500), now: 0)
+            _ = queues.enqueue(frame(2, .background, flow: 2, 1_500), now: 0)
+        }
+        let slots = drain(&queues)
+        for end in stride(from: 20, through: 80, by: 20) {
+            let first = slots.prefix(end).count { $0 == 1 }
+            #expect(abs(2 * first - end) <= 6, "\(first) of \(end)")
+        }
     }
 
     @Test func waitingTimeIsToldAndNeverNegative() {
