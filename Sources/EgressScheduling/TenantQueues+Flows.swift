@@ -117,6 +117,17 @@ extension TenantQueues {
         }
     }
 
+    /// Notes what a flow was served, before its frame is taken out.
+    @inline(__always)
+    mutating func chargeFlow(_ flow: Int, _ byteCount: Int) {
+        // By age there are no rounds, and nothing is owed to any.
+        guard flows[flow].place != .due else { return }
+        // A round of large frames does not go on where a round is a packet by now.
+        let quantum = paths[Int(flows[flow].path)].quantumBytes
+        flows[flow].deficit =
+            min(flows[flow].deficit, quantum) &- Int32(truncatingIfNeeded: byteCount)
+    }
+
     mutating func removeHead(of flow: Int) {
         let frame = flows[flow].first
         let index = Int(frame)

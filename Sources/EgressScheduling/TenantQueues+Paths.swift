@@ -54,7 +54,9 @@ extension TenantQueues {
         }
         let quantum = Int(paths[path].quantumBytes)
         let debtMax = max(2 &* quantum, Self.pathCreditPackets &* LinkShape.packetBytes)
-        paths[path].deficit = max(paths[path].deficit &- byteCount, -debtMax)
+        // A round of large frames does not go on where a round is a packet by now.
+        let rest = min(paths[path].deficit, quantum)
+        paths[path].deficit = max(rest &- byteCount, -debtMax)
         guard !tenants[tenant].urgentPaths.isEmpty else { return }
         let percent = policies[tenant].priorityPercent
         let bytes = min(byteCount, 1 << 24)

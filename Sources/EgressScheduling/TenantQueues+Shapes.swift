@@ -6,7 +6,7 @@ extension TenantQueues {
     /// stays owed.
     ///
     /// - Parameter now: Monotonic nanoseconds.
-    /// - Complexity: O(flows and paths).
+    /// - Complexity: O(paths).
     public mutating func setLink(_ shape: LinkShape?, now: UInt64) {
         if let shape {
             if isLinkShaped { link.setShape(shape, now: now) } else { link = LinkShaper(shape) }
@@ -15,7 +15,6 @@ extension TenantQueues {
         isLinkShaped = shape != nil
         turnQuantumBytes = shape?.splitsFrames == true ? packetQuantumBytes : quantumBytes
         for path in 0..<paths.count where paths[path].tenant >= 0 { fit(path) }
-        trimDeficits()
     }
 
     /// Gives a peer a line of its own, or takes it away. What waits for the peer follows its flow's
@@ -23,7 +22,8 @@ extension TenantQueues {
     ///
     /// - Parameter path: The peer; below 0 there is none.
     /// - Parameter now: Monotonic nanoseconds.
-    /// - Complexity: O(flows and frames); it may allocate.
+    /// - Complexity: O(1) amortized, when a line is given or changed; it may allocate. O(flows and
+    ///   frames) when it is taken away.
     public mutating func setPath(_ path: Int32, of tenant: Int, shape: LinkShape?, now: UInt64) {
         guard isPresent(tenant), path >= 0 else { return }
         let own = pathIndex.find(tenant, UInt32(bitPattern: path))
@@ -50,7 +50,6 @@ extension TenantQueues {
                 pathLengths.note(common, of: tenant, length: paths[common].byteCount)
             }
         }
-        trimDeficits()
     }
 
     /// How the classes share each path of a tenant.
@@ -176,17 +175,6 @@ extension TenantQueues {
         ClassCredits(
             priorityPercent: policies[Int(paths[path].tenant)].priorityPercent,
             quantumBytes: Int(paths[path].quantumBytes))
-    }
-
-    /// A round of large frames does not go on where a round is a packet now.
-    private mutating func trimDeficits() {
-        for flow in 0..<flows.count where flows[flow].tenant >= 0 {
-            let quantum = paths[Int(flows[flow].path)].quantumBytes
-            flows[flow].deficit = min(flows[flow].deficit, quantum)
-        }
-        for path in 0..<paths.count where paths[path].tenant >= 0 {
-            paths[path].deficit = min(paths[path].deficit, Int(paths[path].quantumBytes))
-        }
     }
 
     private mutating func growPaths() {

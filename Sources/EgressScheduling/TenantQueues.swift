@@ -226,8 +226,7 @@ public struct TenantQueues: ~Copyable {
             isSignalled = flows[flow].sojourn.left(
                 sojournNanoseconds: isStanding ? waited : 0, now: now, by: paths[path].law)
         }
-        // By age there are no rounds, and nothing is owed to any.
-        if flows[flow].place != .due { flows[flow].deficit &-= record.wireByteCount }
+        chargeFlow(flow, wire)
         chargeClasses(of: path, tenant, level, wire, isWeighted: isWeighted)
         if tenants[tenant].pathCount > 0 { chargePath(path, tenant, wire, ring: ring) }
         if paths[path].isShaped { paths[path].shaper.charge(wire, now: now) }

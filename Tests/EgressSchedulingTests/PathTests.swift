@@ -127,6 +127,52 @@ import Testing
         }
     }
 
+    /// What a flow may send before others' turn is a packet from the moment its line is slow.
+    @Test func roundsOfLargeFramesEndWhenALineBecomesSlow() {
+        var queues = TenantQueues(frameCapacity: 200, quantumBytes: 65_535)
+        queues.add(tenant: 0, limits: TenantLimits())
+        queues.setPath(1, of: 0, shape: LinkShape(bitsPerSecond: 10_000_000_000), now: 1)
+        for flow in 1...2 as ClosedRange<UInt32> {
+            for _ in 0..<80 {
+                _ = queues.enqueue(
+                    frame(Int32(flow), .bulk, path: 1, flow: flow, 1_498), now: 1)
+            }
+        }
+        var now: UInt64 = 1_000_000_000
+        for _ in 0..<4 {
+            now += 1_000_000_000
+            _ = queues.dequeue(now: now)
+        }
+        queues.setPath(1, of: 0, shape: LinkShape(bitsPerSecond: 20_000_000), now: now)
+        var slots: [Int32] = []
+        for _ in 0..<20 {
+            now += 1_000_000_000
+            if let next = queues.dequeue(now: now) { slots.append(next.slot) }
+        }
+        #expect(abs(slots.count { $0 == 1 } - 10) <= 2, "\(slots)")
+    }
+
+    /// One line's change is no work for the flows and lines of all others: a table a hundred times
+    /// as large costs about the same.
+    @Test func aLineChangesWithoutALookAtAllFlows() {
+        func time(frameCapacity: Int) -> Duration {
+            var queues = TenantQueues(frameCapacity: frameCapacity, quantumBytes: 1_514)
+            queues.add(tenant: 0, limits: TenantLimits())
+            let clock = ContinuousClock()
+            return (0..<5).map { round in
+                clock.measure {
+                    for path in 0..<200 as Range<Int32> {
+                        let rate = 1_000_000 * Int64(round + 1)
+                        queues.setPath(
+                            path, of: 0, shape: LinkShape(bitsPerSecond: rate), now: 1)
+                    }
+                }
+            }.min() ?? .zero
+        }
+        let (small, large) = (time(frameCapacity: 1_000), time(frameCapacity: 100_000))
+        #expect(large < small * 30, "\(small) and \(large)")
+    }
+
     @Test func framesFollowTheirFlowToItsPath() {
         var queues = TenantQueues(frameCapacity: 100, quantumBytes: 65_535)
         queues.add(tenant: 0, limits: TenantLimits())
