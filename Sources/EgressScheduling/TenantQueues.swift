@@ -121,14 +121,6 @@ public struct TenantQueues: ~Copyable {
     // themselves: their record types are internal.
     deinit {}
 
-    /// Frames of one tenant that wait.
-    public func count(of tenant: Int) -> Int { isPresent(tenant) ? tenants[tenant].count : 0 }
-
-    /// Their bytes.
-    public func byteCount(of tenant: Int) -> Int {
-        isPresent(tenant) ? tenants[tenant].byteCount : 0
-    }
-
     /// Whether there is such a tenant.
     @inline(__always)
     public func isPresent(_ tenant: Int) -> Bool {

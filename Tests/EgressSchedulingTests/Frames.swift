@@ -1,5 +1,6 @@
-import EgressScheduling
 import PacketFormats
+
+@testable import EgressScheduling
 
 /// A frame of the class that most tests are about, which takes as much of a line as it has bytes.
 func bulk(_ slot: Int32, of tenant: Int, flow: UInt32, _ byteCount: Int) -> EgressFrame {
@@ -13,4 +14,12 @@ func frame(
     EgressFrame(
         slot: slot, tenant: tenant, path: path, trafficClass: trafficClass, flow: flow,
         byteCount: byteCount, wireByteCount: byteCount)
+}
+
+extension TenantQueues {
+    /// Frames of one tenant that wait.
+    func count(of tenant: Int) -> Int { isPresent(tenant) ? tenants[tenant].count : 0 }
+
+    /// Their bytes.
+    func byteCount(of tenant: Int) -> Int { isPresent(tenant) ? tenants[tenant].byteCount : 0 }
 }
