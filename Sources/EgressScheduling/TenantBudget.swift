@@ -32,9 +32,25 @@ public final class TenantBudget: Sendable {
         return isOutOfBytes || isOutOfTokens
     }
 
-    /// What is left, as a part of the whole, of the bucket that has less: 0...1.
-    public func remaining(now: UInt64) -> Double {
-        min(bytes?.remaining(now: now) ?? 1, tokens?.remaining(now: now) ?? 1)
+    /// What is spent of each bucket, for whoever takes over: see ``spend(missing:now:)``.
+    ///
+    /// - Parameter now: Monotonic nanoseconds, below 2^59.
+    /// - Returns: Parts of the whole, 0...1; 0 without a limit.
+    public func missing(now: UInt64) -> (bytes: Double, tokens: Double) {
+        (bytes?.missingPart(now: now) ?? 0, tokens?.missingPart(now: now) ?? 0)
+    }
+
+    /// Takes over what a predecessor had spent, on top of what is spent here.
+    ///
+    /// Whoever was over its budget still is: with less than a hundredth left, a bucket counts as
+    /// emptied, since it can't be seen whether it was.
+    ///
+    /// - Parameter parts: Of the whole, as ``missing(now:)`` has them; what is out of range is
+    ///   clamped, and what is no number is 0.
+    /// - Parameter now: Monotonic nanoseconds, below 2^59.
+    public func spend(missing parts: (bytes: Double, tokens: Double), now: UInt64) {
+        bytes?.spend(part: parts.bytes, now: now)
+        tokens?.spend(part: parts.tokens, now: now)
     }
 }
 
@@ -52,18 +68,27 @@ private final class Allowance: Sendable {
     }
 
     func spend(_ count: Int, now: UInt64) {
-        let price = UInt64(min(Double(count) * ticksPerUnit, Double(period)))
+        take(UInt64(min(Double(count) * ticksPerUnit, Double(period))), now)
+        // Prices are rounded: almost empty is empty.
+        if missing(now) >= period &- period / 10_000 { isSpent.store(true, ordering: .relaxed) }
+    }
+
+    func spend(part: Double, now: UInt64) {
+        guard part > 0 else { return }
+        take(UInt64(min(part, 1) * Double(period)), now)
+        if missing(now) > period / 100 * 99 { isSpent.store(true, ordering: .relaxed) }
+    }
+
+    private func take(_ price: UInt64, _ now: UInt64) {
         let present = now &<< Self.tickBits
         var full = fullAt.load(ordering: .relaxed)
         while true {
             let end = min(max(full, present) &+ price, present &+ period)
             let attempt = fullAt.weakCompareExchange(
                 expected: full, desired: max(full, end), ordering: .relaxed)
-            if attempt.exchanged { break }
+            if attempt.exchanged { return }
             full = attempt.original
         }
-        // Prices are rounded: almost empty is empty.
-        if missing(now) >= period &- period / 10_000 { isSpent.store(true, ordering: .relaxed) }
     }
 
     func isExceeded(now: UInt64) -> Bool {
@@ -73,7 +98,7 @@ private final class Allowance: Sendable {
         return false
     }
 
-    func remaining(now: UInt64) -> Double { 1 - Double(missing(now)) / Double(period) }
+    func missingPart(now: UInt64) -> Double { Double(missing(now)) / Double(period) }
 
     private func missing(_ now: UInt64) -> UInt64 {
         let present = now &<< Self.tickBits
