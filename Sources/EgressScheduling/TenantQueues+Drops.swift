@@ -13,7 +13,7 @@ extension TenantQueues {
 
     /// Removes the oldest frame of a long flow of one tenant: of a path that holds at least half as
     /// much as its longest, in the worst class that holds a part worth mentioning, of a flow that
-    /// is at least half as long as the longest there.
+    /// is at least half as long as the longest there, or of the newest where too many are new.
     ///
     /// - Returns: `nil` when nothing waits.
     /// - Complexity: O(1).
@@ -42,9 +42,23 @@ extension TenantQueues {
         return dropFromLongest()
     }
 
+    /// Where flows that nobody has seen before hold many times as much as any one flow, together,
+    /// there may be one sender behind them: the newest gives way, whatever its length.
+    private mutating func newestFlow(of group: Int, ifLongest byteCount: Int) -> Int? {
+        guard classes[group].newBytes > Self.newFlowsMax &* byteCount else { return nil }
+        while true {
+            let flow = Int(classes[group].newFlows.last)
+            if flows[flow].first >= 0 { return flow }
+            unlist(flow)
+            list(flow, .old)
+        }
+    }
+
     private mutating func drop(from path: Int) -> DroppedFrame? {
         guard let level = worstClass(of: path) else { return nil }
-        guard let flow = lengths.longest(of: path &* Self.classCount &+ level) else { return nil }
+        let group = path &* Self.classCount &+ level
+        guard let longest = lengths.longest(of: group) else { return nil }
+        let flow = newestFlow(of: group, ifLongest: flows[longest].byteCount) ?? longest
         let record = frames[Int(flows[flow].first)]
         let (tenant, trafficClass) = (Int(flows[flow].tenant), flows[flow].trafficClass)
         removeHead(of: flow)
@@ -64,4 +78,7 @@ extension TenantQueues {
         }
         return nil
     }
+
+    /// More flows of the longest one's length than begin at one time by chance.
+    private static var newFlowsMax: Int { 16 }
 }

@@ -1,6 +1,16 @@
 import PacketFormats
 
 /// The queues of flows: those that begin are served first, the others share.
+///
+/// Departing from the source, which lets new flows go first without end, so that whoever changes
+/// its port for each datagram has the line for itself:
+///
+/// - Flows that begin are ahead of the old ones by two quanta at most; then they get twice as many
+///   bytes as those. Few sparse flows never come near that.
+/// - A flow stays known when it has no frames any more. When it comes back it goes before those
+///   that nobody has seen, again by two quanta at most. Who is known is forgotten when the room is
+///   needed, those who came back lately at last.
+/// - When there is no room, flows that nobody has seen count together: see ``drop(from:)``.
 extension TenantQueues {
     /// The queue for a frame, in the class and path where the frame belongs: found, moved or made.
     @inline(__always)
@@ -15,6 +25,10 @@ extension TenantQueues {
             path = self.path(of: entry.path, tenant)
         }
         let level = entry.trafficClass.rawValue
+        if flows[found].place == .unlisted {
+            resume(found, in: path, entry.trafficClass, size)
+            return found
+        }
         if level == flows[found].level && path == Int(flows[found].path) { return found }
         let staysBehind = flows[found].count > 0 && level < flows[found].level
         move(found, to: path, staysBehind ? flows[found].trafficClass : entry.trafficClass)
@@ -32,13 +46,31 @@ extension TenantQueues {
             tenant: Int32(truncatingIfNeeded: entry.tenant),
             path: Int32(truncatingIfNeeded: path), deficit: paths[path].quantumBytes,
             trafficClass: entry.trafficClass, level: entry.trafficClass.rawValue)
-        list(flow, isNew: size <= Int(paths[path].quantumBytes))
+        list(flow, size <= Int(paths[path].quantumBytes) ? .new : .old)
         return flow
     }
 
-    /// Frees a queue that has no frames, which there is: they are twice as many as frames.
+    /// Lets a known flow begin again.
+    private mutating func resume(
+        _ flow: Int, in path: Int, _ trafficClass: TrafficClass, _ size: Int
+    ) {
+        let quantum = paths[path].quantumBytes
+        flows[flow].path = Int32(truncatingIfNeeded: path)
+        flows[flow].trafficClass = trafficClass
+        flows[flow].level = trafficClass.rawValue
+        flows[flow].deficit = quantum
+        flows[flow].sojourn = SojournState()
+        flows[flow].isRecent = true
+        list(flow, size <= Int(quantum) ? .returning : .old)
+    }
+
+    /// Frees a queue that has no frames, which there is: they are twice as many as frames. Those
+    /// that came back since the last time are passed over once (the clock algorithm).
     private mutating func reclaimFlow() {
-        while flows[flowHand].count > 0 { advanceHand() }
+        while flows[flowHand].count > 0 || flows[flowHand].isRecent {
+            if flows[flowHand].count == 0 { flows[flowHand].isRecent = false }
+            advanceHand()
+        }
         free(flowHand)
         advanceHand()
     }
@@ -59,7 +91,7 @@ extension TenantQueues {
     /// goes to the end.
     mutating func move(_ flow: Int, to path: Int, _ trafficClass: TrafficClass) {
         let (frameCount, bytes) = (Int(flows[flow].count), flows[flow].byteCount)
-        let wasNew = flows[flow].place == .new
+        let place = flows[flow].place
         unlist(flow)
         if frameCount > 0 {
             lengths.note(flow, of: group(of: flow), length: nil)
@@ -70,7 +102,7 @@ extension TenantQueues {
         flows[flow].level = trafficClass.rawValue
         let quantum = paths[path].quantumBytes
         flows[flow].deficit = max(-quantum, min(flows[flow].deficit, quantum))
-        list(flow, isNew: wasNew)
+        list(flow, place == .due ? .old : place)
         guard frameCount > 0 else { return }
         add(frameCount, bytes, to: path, Int(flows[flow].level))
         lengths.note(flow, of: group(of: flow), length: bytes)
@@ -84,6 +116,7 @@ extension TenantQueues {
         flows[flow].count &+= 1
         flows[flow].byteCount &+= size
         if flows[flow].place == .due { linkDue(frame, flow) }
+        if flows[flow].place == .new { classes[group(of: flow)].newBytes &+= size }
         add(1, size, to: Int(flows[flow].path), Int(flows[flow].level))
         lengths.note(flow, of: group(of: flow), length: flows[flow].byteCount)
     }
@@ -96,25 +129,34 @@ extension TenantQueues {
             return (Int(dueLinks[Int(classes[group].due.first)].flow), false)
         }
         while true {
-            let isNew = !classes[group].newFlows.isEmpty
-            let flow = Int(isNew ? classes[group].newFlows.first : classes[group].oldFlows.first)
+            let flow = firstFlow(of: group, Int(paths[path].quantumBytes))
+            let isNew = flows[flow].place != .old
             if flows[flow].deficit <= 0 {
                 if !isNew && flows[flow].next < 0 { skipRounds(flow, path) }
                 flows[flow].deficit &+= paths[path].quantumBytes
                 unlist(flow)
-                list(flow, isNew: false)
+                list(flow, .old)
                 continue
             }
             if flows[flow].first >= 0 { return (flow, isNew) }
-            // An empty new flow waits among the old ones once, so that it cannot come back as new
-            // before each of them has had a turn.
-            if isNew && !classes[group].oldFlows.isEmpty {
-                unlist(flow)
-                list(flow, isNew: false)
-            } else {
-                free(flow)
-            }
+            // An empty new flow waits among the old ones once, so that it cannot come back before
+            // each of them has had a turn.
+            unlist(flow)
+            if isNew && !classes[group].oldFlows.isEmpty { list(flow, .old) }
         }
+    }
+
+    /// The flow at the beginning of the list whose turn it is.
+    @inline(__always)
+    private func firstFlow(of group: Int, _ quantum: Int) -> Int {
+        let (old, new) = (classes[group].oldFlows.first, classes[group].newFlows.first)
+        let returning = classes[group].returningFlows.first
+        // Both are below 0.
+        if returning & new < 0 { return Int(old) }
+        let bound = Self.aheadQuanta &* quantum
+        if old >= 0 && Int(classes[group].ahead) >= bound { return Int(old) }
+        let isBehind = new >= 0 && Int(classes[group].returningAhead) >= bound
+        return Int(returning >= 0 && !isBehind ? returning : new)
     }
 
     /// Notes what a flow was served, before its frame is taken out.
@@ -126,6 +168,30 @@ extension TenantQueues {
         let quantum = paths[Int(flows[flow].path)].quantumBytes
         flows[flow].deficit =
             min(flows[flow].deficit, quantum) &- Int32(truncatingIfNeeded: byteCount)
+        let group = group(of: flow)
+        guard flows[flow].place != .old else {
+            if classes[group].ahead > 0 { Self.repay(&classes[group].ahead, byteCount) }
+            return
+        }
+        let bound = Self.aheadQuanta &* Int(quantum)
+        if !classes[group].oldFlows.isEmpty {
+            Self.advance(&classes[group].ahead, byteCount, bound)
+        }
+        if flows[flow].place == .new {
+            Self.repay(&classes[group].returningAhead, byteCount)
+        } else if !classes[group].newFlows.isEmpty {
+            Self.advance(&classes[group].returningAhead, byteCount, bound)
+        }
+    }
+
+    @inline(__always)
+    private static func advance(_ ahead: inout Int32, _ byteCount: Int, _ bound: Int) {
+        ahead = Int32(truncatingIfNeeded: min(Int(ahead) &+ byteCount, bound))
+    }
+
+    @inline(__always)
+    private static func repay(_ ahead: inout Int32, _ byteCount: Int) {
+        ahead = Int32(truncatingIfNeeded: max(Int(ahead) &- aheadQuanta &* byteCount, 0))
     }
 
     mutating func removeHead(of flow: Int) {
@@ -135,6 +201,7 @@ extension TenantQueues {
         let next = frames[index].next
         let tenant = Int(flows[flow].tenant)
         if flows[flow].place == .due { unlinkDue(frame, flow) }
+        if flows[flow].place == .new { classes[group(of: flow)].newBytes &-= size }
         flows[flow].first = next
         if next < 0 { flows[flow].last = -1 }
         flows[flow].count &-= 1
@@ -147,7 +214,7 @@ extension TenantQueues {
         tenants[tenant].byteCount &-= size
         count &-= 1
         byteCount &-= size
-        if next < 0 && flows[flow].place == .due { free(flow) }
+        if next < 0 && flows[flow].place == .due { flows[flow].place = .unlisted }
     }
 
     /// Of a flow in ``lengths``, and of its class in ``classes``.
@@ -164,30 +231,32 @@ extension TenantQueues {
 
     /// Puts a flow that is in no list at the end of one of its class's.
     @inline(__always)
-    private mutating func list(_ flow: Int, isNew: Bool) {
+    mutating func list(_ flow: Int, _ place: Flow.Place) {
         if Int(flows[flow].level) == Self.activation { return listDue(flow) }
         let group = group(of: flow)
         let number = Int32(truncatingIfNeeded: flow)
-        var list = isNew ? classes[group].newFlows : classes[group].oldFlows
-        flows[flow].place = isNew ? .new : .old
+        var list = classes[group].list(place)
+        flows[flow].place = place
         flows[flow].next = -1
         flows[flow].previous = list.last
         if list.isEmpty { list.first = number } else { flows[Int(list.last)].next = number }
         list.last = number
-        if isNew { classes[group].newFlows = list } else { classes[group].oldFlows = list }
+        classes[group].set(list, place)
+        if place == .new { classes[group].newBytes &+= flows[flow].byteCount }
     }
 
     @inline(__always)
-    private mutating func unlist(_ flow: Int) {
+    mutating func unlist(_ flow: Int) {
         let place = flows[flow].place
         if place == .due { return unlistDue(flow) }
         guard place != .unlisted else { return }
         let group = group(of: flow)
         let (next, previous) = (flows[flow].next, flows[flow].previous)
-        var list = place == .new ? classes[group].newFlows : classes[group].oldFlows
+        var list = classes[group].list(place)
         if previous >= 0 { flows[Int(previous)].next = next } else { list.first = next }
         if next >= 0 { flows[Int(next)].previous = previous } else { list.last = previous }
-        if place == .new { classes[group].newFlows = list } else { classes[group].oldFlows = list }
+        classes[group].set(list, place)
+        if place == .new { classes[group].newBytes &-= flows[flow].byteCount }
         flows[flow].place = .unlisted
     }
 
@@ -236,6 +305,32 @@ extension TenantQueues {
             dueLinks[Int(link.next)].previous = link.previous
         } else {
             classes[group].due.last = link.previous
+        }
+    }
+
+    /// How far flows that begin may be ahead of others, and then how many bytes they get for each
+    /// one of the others.
+    static var aheadQuanta: Int { 2 }
+}
+
+extension TenantQueues.ClassQueue {
+    @inline(__always)
+    fileprivate func list(_ place: TenantQueues.Flow.Place) -> TenantQueues.LinkedList {
+        switch place {
+        case .returning: returningFlows
+        case .new: newFlows
+        case .old, .due, .unlisted: oldFlows
+        }
+    }
+
+    @inline(__always)
+    fileprivate mutating func set(
+        _ list: TenantQueues.LinkedList, _ place: TenantQueues.Flow.Place
+    ) {
+        switch place {
+        case .returning: returningFlows = list
+        case .new: newFlows = list
+        case .old, .due, .unlisted: oldFlows = list
         }
     }
 }

@@ -34,11 +34,15 @@ extension TenantQueues {
         /// The raw value of the class.
         var level: UInt8 = 0
         var place = Place.unlisted
+        /// It came back after it had had no frames, since the hand passed it.
+        var isRecent = false
         var byteCount = 0
         var sojourn = SojournState()
 
         enum Place: UInt8 {
-            case unlisted, new, old
+            /// It has no frames, and is remembered.
+            case unlisted
+            case returning, new, old
             /// Its frames are, each by itself: see ``ClassQueue/due``.
             case due
         }
@@ -56,8 +60,16 @@ extension TenantQueues {
     struct ClassQueue {
         var count = 0
         var byteCount = 0
+        /// Flows that begin to send again, flows that nobody has seen before, and all others.
+        var returningFlows = LinkedList()
         var newFlows = LinkedList()
         var oldFlows = LinkedList()
+        /// What waits of `newFlows`.
+        var newBytes = 0
+        /// What the first two were served before `oldFlows`, and `returningFlows` before
+        /// `newFlows`, while those waited: see ``TenantQueues/aheadQuanta``.
+        var ahead: Int32 = 0
+        var returningAhead: Int32 = 0
         /// Frames of `activation`, the one first that has been in the class for longest.
         var due = LinkedList()
         /// Start tag among the classes that share by weight.

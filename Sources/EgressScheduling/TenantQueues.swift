@@ -12,10 +12,10 @@ import PacketFormats
 ///    busy waits and hands its share on; a tenant may send while one of its paths may.
 /// 3. Between a path's classes: see ``nextClass(of:_:_:)``.
 /// 4. Between a class's flows: a flow that begins to send is new and goes before the old ones until
-///    it has used up its quantum. Old flows share by deficit round robin, in bytes. Departing from
-///    the source, a flow that begins with a frame larger than the quantum is old at once: a TUN
-///    frame can be 64 KiB, and nothing with such frames is sparse. `activation` goes by age
-///    instead. Where the rate is known, CoDel watches each flow.
+///    it has used up its quantum, as far as all new ones together may. Old flows share by deficit
+///    round robin, in bytes. Departing from the source, a flow that begins with a frame larger than
+///    the quantum is old at once: a TUN frame can be 64 KiB, and nothing with such frames is
+///    sparse. `activation` goes by age instead. Where the rate is known, CoDel watches each flow.
 ///
 /// A flow has one queue, in one class of one path. Its frames leave in the order in which they
 /// came, whatever they are said to be: a worse class takes the whole queue with it, a better one
