@@ -110,15 +110,15 @@ extension TenantQueues {
 
     @inline(__always)
     mutating func append(_ frame: Int32, _ size: Int, to flow: Int) {
-        let last = flows[flow].last
-        if last >= 0 { frames[Int(last)].next = frame } else { flows[flow].first = frame }
-        flows[flow].last = frame
-        flows[flow].count &+= 1
-        flows[flow].byteCount &+= size
-        if flows[flow].place == .due { linkDue(frame, flow) }
-        if flows[flow].place == .new { classes[group(of: flow)].newBytes &+= size }
-        add(1, size, to: Int(flows[flow].path), Int(flows[flow].level))
-        lengths.note(flow, of: group(of: flow), length: flows[flow].byteCount)
+        let previous = flows[flow].append(frame, size)
+        let (place, length) = (flows[flow].place, flows[flow].byteCount)
+        let (path, level) = (Int(flows[flow].path), Int(flows[flow].level))
+        if previous >= 0 { frames[Int(previous)].next = frame }
+        if place == .due { linkDue(frame, flow) }
+        let group = path &* Self.classCount &+ level
+        if place == .new { classes[group].newBytes &+= size }
+        add(1, size, to: path, level)
+        lengths.note(flow, of: group, length: length)
     }
 
     /// The flow whose turn it is, of a class that has frames; asked twice, it is the same.
@@ -194,27 +194,27 @@ extension TenantQueues {
         ahead = Int32(truncatingIfNeeded: max(Int(ahead) &- aheadQuanta &* byteCount, 0))
     }
 
+    @inline(__always)
     mutating func removeHead(of flow: Int) {
         let frame = flows[flow].first
         let index = Int(frame)
         let size = Int(frames[index].byteCount)
         let next = frames[index].next
-        let tenant = Int(flows[flow].tenant)
         if flows[flow].place == .due { unlinkDue(frame, flow) }
-        if flows[flow].place == .new { classes[group(of: flow)].newBytes &-= size }
-        flows[flow].first = next
-        if next < 0 { flows[flow].last = -1 }
-        flows[flow].count &-= 1
-        flows[flow].byteCount &-= size
-        lengths.note(flow, of: group(of: flow), length: next < 0 ? nil : flows[flow].byteCount)
+        flows[flow].removeFirst(size, next: next)
+        let (place, length) = (flows[flow].place, flows[flow].byteCount)
+        let (tenant, path) = (Int(flows[flow].tenant), Int(flows[flow].path))
+        let level = Int(flows[flow].level)
         frames[index].next = firstFree
         firstFree = frame
-        subtract(1, size, from: Int(flows[flow].path), Int(flows[flow].level))
-        tenants[tenant].count &-= 1
-        tenants[tenant].byteCount &-= size
+        let group = path &* Self.classCount &+ level
+        if place == .new { classes[group].newBytes &-= size }
+        lengths.note(flow, of: group, length: next < 0 ? nil : length)
+        subtract(1, size, from: path, level)
+        tenants[tenant].add(-1, -size)
         count &-= 1
         byteCount &-= size
-        if next < 0 && flows[flow].place == .due { flows[flow].place = .unlisted }
+        if next < 0 && place == .due { flows[flow].place = .unlisted }
     }
 
     /// Of a flow in ``lengths``, and of its class in ``classes``.

@@ -77,10 +77,8 @@ extension TenantQueues {
     @inline(__always)
     mutating func add(_ frameCount: Int, _ bytes: Int, to path: Int, _ level: Int) {
         let group = path &* Self.classCount &+ level
-        classes[group].count &+= frameCount
-        classes[group].byteCount &+= bytes
-        paths[path].count &+= frameCount
-        paths[path].byteCount &+= bytes
+        classes[group].add(frameCount, bytes)
+        paths[path].add(frameCount, bytes)
         let before = paths[path].waiting
         let waiting = before | 1 &<< UInt8(truncatingIfNeeded: level)
         if waiting != before { begin(path, level, before, waiting) }
@@ -91,10 +89,8 @@ extension TenantQueues {
     @inline(__always)
     mutating func subtract(_ frameCount: Int, _ bytes: Int, from path: Int, _ level: Int) {
         let group = path &* Self.classCount &+ level
-        classes[group].count &-= frameCount
-        classes[group].byteCount &-= bytes
-        paths[path].count &-= frameCount
-        paths[path].byteCount &-= bytes
+        classes[group].add(-frameCount, -bytes)
+        paths[path].add(-frameCount, -bytes)
         if classes[group].count == 0 { end(path, level) }
         noteLength(of: path)
     }

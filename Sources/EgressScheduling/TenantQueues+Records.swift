@@ -46,6 +46,25 @@ extension TenantQueues {
             /// Its frames are, each by itself: see ``ClassQueue/due``.
             case due
         }
+
+        /// - Returns: The frame before it; -1 if there is none.
+        @inline(__always)
+        mutating func append(_ frame: Int32, _ size: Int) -> Int32 {
+            let previous = last
+            if previous < 0 { first = frame }
+            last = frame
+            count &+= 1
+            byteCount &+= size
+            return previous
+        }
+
+        @inline(__always)
+        mutating func removeFirst(_ size: Int, next: Int32) {
+            first = next
+            if next < 0 { last = -1 }
+            count &-= 1
+            byteCount &-= size
+        }
     }
 
     /// Records in an order, linked by their own fields.
@@ -74,6 +93,12 @@ extension TenantQueues {
         var due = LinkedList()
         /// Start tag among the classes that share by weight.
         var tag: UInt64 = 0
+
+        @inline(__always)
+        mutating func add(_ frameCount: Int, _ bytes: Int) {
+            count &+= frameCount
+            byteCount &+= bytes
+        }
     }
 
     struct Path {
@@ -104,6 +129,12 @@ extension TenantQueues {
         var credits = ClassCredits(priorityPercent: 0, quantumBytes: 1)
         /// The latest start tag that was served by weight.
         var clock: UInt64 = 0
+
+        @inline(__always)
+        mutating func add(_ frameCount: Int, _ bytes: Int) {
+            count &+= frameCount
+            byteCount &+= bytes
+        }
     }
 
     struct RingLink {
@@ -131,6 +162,12 @@ extension TenantQueues {
         var urgentPaths = LinkedList()
         /// How far urgent paths may go before others: as ``ClassCredits/priority``.
         var pathCredit = 0
+
+        @inline(__always)
+        mutating func add(_ frameCount: Int, _ bytes: Int) {
+            count &+= frameCount
+            byteCount &+= bytes
+        }
     }
 
     /// Who is being served, and what is not charged yet.

@@ -164,8 +164,7 @@ public struct TenantQueues: ~Copyable {
         } else if isHead || tenants[tenant].pathCount > 0 {
             reconsider(tenant, Int(flows[flow].path), size)
         }
-        tenants[tenant].count &+= 1
-        tenants[tenant].byteCount &+= size
+        tenants[tenant].add(1, size)
         count &+= 1
         byteCount &+= size
         return true
