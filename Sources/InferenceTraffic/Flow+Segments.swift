@@ -8,11 +8,14 @@ struct Segment {
     let flags: UInt8
     /// Segments in the frame.
     let count: Int
+    /// Of the whole packet.
+    let packetByteCount: Int
 
-    /// - Parameter transport: A TCP header and what follows it.
+    /// - Parameter packet: Of TCP.
     /// - Returns: `nil` if the header does not fit.
     @inline(__always)
-    init?(_ transport: ByteRegion, segmentByteCount: Int) {
+    init?(_ packet: IPPacket, segmentByteCount: Int) {
+        let transport = packet.transport
         guard transport.count >= TCPField.headerCountMin else { return nil }
         let headerCount = Int(transport[TCPField.dataOffset] >> 4) &* 4
         guard headerCount >= TCPField.headerCountMin, headerCount <= transport.count
@@ -22,6 +25,13 @@ struct Segment {
         flags = transport[TCPField.flags]
         count = segmentByteCount > 0 && payload.count > segmentByteCount
             ? (payload.count &+ segmentByteCount &- 1) / segmentByteCount : 1
+        packetByteCount = packet.totalCount
+    }
+
+    /// Payload, and headers beyond what headers need: 0 for an acknowledgement.
+    @inline(__always)
+    var weight: Int {
+        payload.count &+ max(packetByteCount &- payload.count &- FlowLimits.headerBytesMax, 0)
     }
 
     @inline(__always)
@@ -255,23 +265,25 @@ extension Flow {
         }
     }
 
+    /// - Parameter newByteCount: What of the segment had not been seen.
     /// - Returns: The bytes of the request, answer or burst before these.
     @inline(__always)
     mutating func countPayload(
-        _ newByteCount: Int, _ direction: FlowDirection, now: UInt64
+        _ newByteCount: Int, _ segment: Segment, _ direction: FlowDirection, now: UInt64
     ) -> UInt32 {
         let isMetered = answer.isStream && side(direction) == .server
         return withWay(direction) { way in
             let burst = way.burst
-            if isMetered { way.meter(newByteCount, now: now) }
-            way.count(newByteCount, now: now)
+            if isMetered { way.meter(segment.packetByteCount, now: now) }
+            way.count(newByteCount, sent: segment.weight, now: now)
             return burst
         }
     }
 
+    /// - Parameter packetByteCount: With headers, which is all that empty datagrams have.
     /// - Returns: The bytes of the burst before this datagram.
     mutating func noteDatagram(
-        _ byteCount: Int, _ direction: FlowDirection, now: UInt64
+        _ byteCount: Int, packetByteCount: Int, _ direction: FlowDirection, now: UInt64
     ) -> UInt32 {
         withWay(direction) { way in
             if way.payloadNanoseconds != 0,
@@ -280,8 +292,8 @@ extension Flow {
                 way.begin(isPause: true, now: now)
             }
             let burst = way.burst
-            way.meter(byteCount, now: now)
-            way.count(byteCount, now: now)
+            way.meter(packetByteCount, now: now)
+            way.count(byteCount, sent: packetByteCount, now: now)
             return burst
         }
     }

@@ -102,8 +102,8 @@ extension Flow {
 
     /// A connection begins where another one had the same ports.
     mutating func restart(now: UInt64) {
-        out = Way()
-        `in` = Way()
+        out.restart(now: now)
+        `in`.restart(now: now)
         answer = Answer()
         told = .unknown
         isGRPC = false

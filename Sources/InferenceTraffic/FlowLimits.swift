@@ -42,6 +42,8 @@ enum FlowLimits {
     /// What they may be ahead of that rate, in bytes, and below which they are trusted again.
     static let tokenBurstBytes: UInt32 = 64 << 10
     static let tokenCalmBytes: UInt32 = 16 << 10
+    /// What IP and TCP need for headers at most: anything more counts as payload does.
+    static let headerBytesMax = 120
     /// A longer datagram is not small.
     static let smallDatagramBytes = 600
 

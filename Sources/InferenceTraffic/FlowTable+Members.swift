@@ -9,6 +9,9 @@ struct TunnelFlows {
     var evicted: UInt64 = 0
     /// Tokens and chunks that nobody took yet.
     var tokens: Int = 0
+    /// What it sends that belongs to no flow, by direction.
+    var untrackedOut = UntrackedMeters()
+    var untrackedIn = UntrackedMeters()
 }
 
 // MARK: - Finding
@@ -184,7 +187,7 @@ extension FlowTable {
         }
     }
 
-    private mutating func growTunnels(to tunnel: Int) {
+    mutating func growTunnels(to tunnel: Int) {
         guard tunnel >= tunnels.count else { return }
         var count = tunnels.count
         while count <= tunnel { count *= 2 }

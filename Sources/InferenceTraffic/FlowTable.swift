@@ -29,6 +29,8 @@ public struct FlowTable: ~Copyable {
     var tunnels = FixedTable(repeating: TunnelFlows(), count: 16)
     /// Tunnels that have flows.
     var tunnelCount = 0
+    /// Of tunnels whose numbers are out of range.
+    var strays = UntrackedMeters()
     var scanners: ScannerPool
     var measureTable: MeasureTable
 
@@ -69,10 +71,10 @@ extension FlowTable {
     ) -> FlowVerdict {
         guard !packet.isFragment, packet.hasTransport, tunnel >= 0,
             tunnel < FlowLimits.tunnelsMax
-        else { return untracked(packet, direction, ceiling, rules) }
+        else { return untracked(packet, direction, tunnel, ceiling, rules, now) }
         if packet.protocol == IPProtocol.tcp {
-            guard let segment = Segment(packet.transport, segmentByteCount: segmentByteCount)
-            else { return untracked(packet, direction, ceiling, rules) }
+            guard let segment = Segment(packet, segmentByteCount: segmentByteCount)
+            else { return untracked(packet, direction, tunnel, ceiling, rules, now) }
             let index = place(packet, direction, tunnel, peer, segment: segment, now)
             return noteSegment(
                 segment, of: index, direction, mark: packet.dscp, ceiling, rules, now)
@@ -80,10 +82,9 @@ extension FlowTable {
         if packet.protocol == IPProtocol.udp, packet.transport.count >= UDPField.headerCount {
             let index = place(packet, direction, tunnel, peer, segment: nil, now)
             return noteDatagram(
-                packet.transport.count &- UDPField.headerCount, segmentByteCount, of: index,
-                direction, mark: packet.dscp, ceiling, rules, now)
+                packet, segmentByteCount, of: index, direction, ceiling, rules, now)
         }
-        return untracked(packet, direction, ceiling, rules)
+        return untracked(packet, direction, tunnel, ceiling, rules, now)
     }
 
     @inline(__always)
@@ -109,10 +110,12 @@ extension FlowTable {
     ) -> FlowVerdict {
         entries[index].refresh(rules)
         if segment.isControl { noteControl(segment, of: index, direction, now) }
-        let byteCount = segment.payload.count
+        let byteCount = segment.weight
         var burst: UInt32 = 0
-        if byteCount > 0 {
+        if segment.payload.count > 0 {
             burst = notePayload(segment, of: index, direction, rules, now)
+        } else if byteCount > 0 {
+            burst = entries[index].countPayload(0, segment, direction, now: now)
         }
         if segment.isFIN || segment.isRST { noteEnd(segment, of: index, direction) }
         return verdict(index, direction, byteCount, burst, mark, ceiling, rules, now)
@@ -150,7 +153,8 @@ extension FlowTable {
                 arrival.newByteCount, segment, direction, events: events, now: now,
                 notes: &notes)
         }
-        let burst = entries[index].countPayload(arrival.newByteCount, direction, now: now)
+        let burst = entries[index].countPayload(
+            arrival.newByteCount, segment, direction, now: now)
         if !notes.isEmpty { measure(index, notes) }
         return burst
     }
@@ -218,13 +222,18 @@ extension FlowTable {
     }
 
     private mutating func noteDatagram(
-        _ byteCount: Int, _ segmentByteCount: Int, of index: Int, _ direction: FlowDirection,
-        mark: DSCP, _ ceiling: TrafficClass, _ rules: ClassRules, _ now: UInt64
+        _ packet: IPPacket, _ segmentByteCount: Int, of index: Int, _ direction: FlowDirection,
+        _ ceiling: TrafficClass, _ rules: ClassRules, _ now: UInt64
     ) -> FlowVerdict {
         entries[index].refresh(rules)
-        let burst = entries[index].noteDatagram(byteCount, direction, now: now)
-        let size = segmentByteCount > 0 ? min(byteCount, segmentByteCount) : byteCount
-        return verdict(index, direction, max(size, 1), burst, mark, ceiling, rules, now)
+        let byteCount = packet.transport.count &- UDPField.headerCount
+        let packetByteCount = packet.totalCount
+        let burst = entries[index].noteDatagram(
+            byteCount, packetByteCount: packetByteCount, direction, now: now)
+        let padding = max(packetByteCount &- byteCount &- FlowLimits.headerBytesMax, 0)
+        let size = (segmentByteCount > 0 ? min(byteCount, segmentByteCount) : byteCount) &+ padding
+        return verdict(
+            index, direction, max(size, 1), burst, packet.dscp, ceiling, rules, now)
     }
 
     @inline(__always)
@@ -245,23 +254,27 @@ extension FlowTable {
         return verdict
     }
 
-    /// What has no ports, or pieces of it: policy of its addresses alone, no memory.
+    /// What has no ports, or pieces of it: policy of its addresses, and what the tunnel sends of it.
     @inline(never)
-    private func untracked(
-        _ packet: IPPacket, _ direction: FlowDirection, _ ceiling: TrafficClass,
-        _ rules: ClassRules
+    private mutating func untracked(
+        _ packet: IPPacket, _ direction: FlowDirection, _ tunnel: Int, _ ceiling: TrafficClass,
+        _ rules: ClassRules, _ now: UInt64
     ) -> FlowVerdict {
-        let isICMP = packet.protocol == IPProtocol.icmp || packet.protocol == IPProtocol.icmpv6
-        var trafficClass = isICMP && !packet.isFragment
-            && packet.totalCount <= FlowLimits.smallDatagramBytes
-            ? TrafficClass.token : .prompt
+        let key = FlowKey(untracked: packet, direction)
+        let trafficClass: TrafficClass
         if !rules.isClassifying {
             trafficClass = .token
-        } else if let policy = rules.service(of: FlowKey(untracked: packet, direction)).trafficClass
-        {
+        } else if let policy = rules.service(of: key).trafficClass {
             trafficClass = policy
         } else if let marked = rules.marks.trafficClass(packet.dscp) {
             trafficClass = marked
+        } else if tunnel >= 0, tunnel < FlowLimits.tunnelsMax {
+            growTunnels(to: tunnel)
+            trafficClass = direction == .outbound
+                ? tunnels[tunnel].untrackedOut.trafficClass(of: packet, now: now)
+                : tunnels[tunnel].untrackedIn.trafficClass(of: packet, now: now)
+        } else {
+            trafficClass = strays.trafficClass(of: packet, now: now)
         }
         return FlowVerdict(
             trafficClass: trafficClass.limited(to: ceiling),

@@ -15,7 +15,8 @@ struct Way {
     var payloadNanoseconds: UInt64 = 0
     /// Payload, each byte once.
     var bytes: UInt64 = 0
-    /// Payload since the request, the answer or the burst began.
+    /// What was sent since the request, the answer or the burst began: payload, that which was sent
+    /// again included, and headers longer than they need be.
     var burst: UInt32 = 0
     /// What was sent ahead of the rate of tokens, and when that was counted.
     private var aheadBytes: UInt32 = 0
@@ -114,10 +115,12 @@ extension Way {
         payloadNanoseconds == 0 || now &- payloadNanoseconds > FlowLimits.quietNanoseconds
     }
 
+    /// - Parameter sentByteCount: What a line carries of it, new or not.
     @inline(__always)
-    mutating func count(_ newByteCount: Int, now: UInt64) {
+    mutating func count(_ newByteCount: Int, sent sentByteCount: Int, now: UInt64) {
         bytes &+= UInt64(newByteCount)
-        let (sum, isOver) = burst.addingReportingOverflow(UInt32(truncatingIfNeeded: newByteCount))
+        let (sum, isOver) = burst.addingReportingOverflow(
+            UInt32(truncatingIfNeeded: sentByteCount))
         burst = isOver ? .max : sum
         payloadNanoseconds = now
     }
@@ -143,12 +146,26 @@ extension Way {
         burst = 0
     }
 
+    /// Another connection with the same ports: it sends no more than the one before it could.
+    mutating func restart(now: UInt64) {
+        let before = self
+        self = Way()
+        burst = before.burst
+        payloadNanoseconds = before.payloadNanoseconds
+        aheadBytes = before.aheadBytes
+        aheadNanoseconds = before.aheadNanoseconds
+        isFast = before.isFast
+        beginnings = before.beginnings
+        beginningNanoseconds = before.beginningNanoseconds
+        begin(isPause: false, now: now)
+    }
+
     /// Compares what is sent with the rate of tokens.
+    ///
+    /// - Parameter byteCount: Of whole packets.
     mutating func meter(_ byteCount: Int, now: UInt64) {
-        let elapsed = min(now &- aheadNanoseconds, FlowLimits.second)
-        let drained = elapsed &* FlowLimits.tokenBytesPerSecond / FlowLimits.second
+        let left = RateMeter.left(of: aheadBytes, since: aheadNanoseconds, now: now)
         aheadNanoseconds = now
-        let left = UInt64(aheadBytes) > drained ? UInt64(aheadBytes) - drained : 0
         aheadBytes = UInt32(min(left + UInt64(byteCount), UInt64(FlowLimits.tokenBurstBytes) * 2))
         if aheadBytes > FlowLimits.tokenBurstBytes {
             isFast = true

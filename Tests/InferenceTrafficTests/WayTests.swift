@@ -109,8 +109,8 @@ import Testing
                 ? near : UInt32(truncatingIfNeeded: generator.next())
             let count = Int.random(in: 0...65_535, using: &generator)
             let arrival = way.accept(sequence, count: count, now: now)
-            way.count(arrival.newByteCount, now: now)
-            way.meter(arrival.newByteCount, now: now)
+            way.count(arrival.newByteCount, sent: count, now: now)
+            way.meter(count, now: now)
             if generator.chance(percent: 5) { way.begin(isPause: false, now: now) }
             #expect(arrival.newByteCount <= count)
             now &+= generator.next() >> UInt64.random(in: 0...63, using: &generator)
@@ -121,11 +121,11 @@ import Testing
         var way = Way()
         var now = second * 100
         for _ in 0..<16 {
-            way.count(16_384, now: now)
+            way.count(16_384, sent: 16_384, now: now)
             way.begin(isPause: false, now: now)
             #expect(way.burst == 0)
         }
-        way.count(16_384, now: now)
+        way.count(16_384, sent: 16_384, now: now)
         way.begin(isPause: false, now: now)
         #expect(way.burst == 16_384)
         now += 250_000_000
