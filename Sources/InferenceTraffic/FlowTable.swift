@@ -278,6 +278,18 @@ extension FlowTable {
         }
         return FlowVerdict(
             trafficClass: trafficClass.limited(to: ceiling),
-            flow: flowHash(of: packet.region, seed: UInt32(truncatingIfNeeded: seed.0)))
+            flow: flow(of: packet))
+    }
+
+    /// A number that is equal for packets of one flow, without taking note of the packet.
+    ///
+    /// Fragments of two hosts are one flow, whichever packets they are pieces of: a sender that
+    /// makes fragments is not as many flows as it has packets.
+    public func flow(of packet: IPPacket) -> UInt32 {
+        guard packet.isFragment else {
+            return flowHash(of: packet.region, seed: UInt32(truncatingIfNeeded: seed.0))
+        }
+        // Of the addresses alone: what a later fragment's protocol is, its sender says.
+        return UInt32(truncatingIfNeeded: FlowKey(untracked: packet, .outbound).hash(seed) >> 32)
     }
 }

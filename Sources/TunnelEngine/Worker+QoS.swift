@@ -49,7 +49,7 @@ extension Worker {
             place.laterClass = verdict.laterClass
             place.leadingByteCount = verdict.leadingByteCount
         } else {
-            place.flow = flowHash(of: packet.region, seed: flowSeed)
+            place.flow = flows.flow(of: packet)
             place.trafficClass = TrafficClass.token.limited(to: ceiling)
         }
         if let budget = qos.budget, isOver(budget, packet.totalCount, of: tunnel) {

@@ -194,6 +194,28 @@ import Testing
         #expect(tap.pass(packet, payload, direction: .outbound).trafficClass == .prompt)
     }
 
+    /// Who makes fragments is not as many flows as it has packets, classed or not.
+    @Test func fragmentsOfTwoHostsAreOneFlow() {
+        var tap = Tap()
+        var packet = TapPacket(
+            source: 1, destination: 2, sourcePort: 5, destinationPort: 6, protocolNumber: 17)
+        let whole = tap.pass(packet, [1], direction: .outbound).flow
+        packet.fragment = 0x2000
+        var flows: Set<UInt32> = []
+        for identification in UInt16(0)..<50 {
+            packet.identification = identification
+            packet.fragment = identification % 2 == 0 ? 0x2000 : 100
+            flows.insert(tap.pass(packet, [1], direction: .outbound).flow)
+        }
+        #expect(flows.count == 1)
+        #expect(!flows.contains(whole))
+        packet.destination = 3
+        #expect(!flows.contains(tap.pass(packet, [1], direction: .outbound).flow))
+        tap.rules = ClassRules(isClassifying: false)
+        packet.destination = 2
+        #expect(flows.contains(tap.pass(packet, [1], direction: .outbound).flow))
+    }
+
     /// One segment in three is sent again, once and late.
     @Test func retransmissionsDoNotDemoteAStreamOfTokens() throws {
         var tap = Tap()

@@ -43,6 +43,7 @@ struct TapPacket {
     var window: UInt16 = 500
     var trafficClass: UInt8 = 0
     var fragment: UInt16 = 0
+    var identification: UInt16 = 0
     var segmentByteCount = 0
     var isIPv4 = true
 
@@ -55,6 +56,7 @@ struct TapPacket {
             region[0] = 0x45
             region[1] = trafficClass
             region.storeBigEndian(UInt16(total), at: IPv4Field.totalLength)
+            region.storeBigEndian(identification, at: IPv4Field.identification)
             region.storeBigEndian(fragment, at: IPv4Field.fragment)
             region[IPv4Field.protocol] = protocolNumber
             region.storeBigEndian(source, at: IPv4Field.source)
