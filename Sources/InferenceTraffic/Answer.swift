@@ -31,6 +31,8 @@ struct Answer {
     var requests: UInt32 = 0
     var chunks: UInt32 = 0
     var stalls: UInt32 = 0
+    /// Chunks that stood for tokens which no usage record has told of yet.
+    var chargedChunks: UInt32 = 0
 
     @inline(__always)
     var isStream: Bool { isToldStream || isLikelyStream }
@@ -75,6 +77,15 @@ extension Answer {
         interChunkNanoseconds = 0
         interChunkMaxNanoseconds = 0
         firstChunkNanoseconds = 0
+    }
+
+    /// What a tenant is charged for a packet: its chunks stand for tokens until a usage record says
+    /// how many there were; then only what is missing.
+    mutating func charge(chunks: UInt32, tokens: UInt32) -> Int {
+        chargedChunks &+= chunks
+        let told = min(tokens, chargedChunks)
+        chargedChunks &-= told
+        return Int(chunks) + Int(tokens &- told)
     }
 
     mutating func endStream() {

@@ -104,6 +104,7 @@ extension Flow {
                 answer.beginRequest()
                 // Heads that were read once, and are no more, tell nothing of this one.
                 answer.isToldStream = false
+                answer.chargedChunks = 0
                 answer.intent = .unknown
                 answer.isLong = false
                 begin(direction, now: now)
@@ -153,6 +154,8 @@ extension Flow {
         let kinds = events.kinds
         if kinds.contains(.requestStarted) {
             answer.beginRequest()
+            // Of what still streams beside it, a usage record is yet to come.
+            if events.tokenStreams == 0 { answer.chargedChunks = 0 }
             answer.requests &+= UInt32(events.requestsStarted)
             notes.requests = UInt32(events.requestsStarted)
             begin(direction, now: now)

@@ -228,7 +228,8 @@ extension FlowTable {
         tunnel >= 0 && tunnel < tunnels.count ? tunnels[tunnel].evicted : 0
     }
 
-    /// Output tokens since the last call, as usage records said, or chunks where none were read.
+    /// Output tokens since the last call: chunks stand for them until a usage record says how many
+    /// there were.
     public mutating func takeTokens(of tunnel: Int) -> Int {
         guard tunnel >= 0, tunnel < tunnels.count else { return 0 }
         defer { tunnels[tunnel].tokens = 0 }

@@ -4,8 +4,10 @@ extension FlowTable {
     /// Adds what a packet showed to the measures of its flow.
     mutating func measure(_ index: Int, _ notes: FlowNotes) {
         let tunnel = Int(entries[index].key.tunnel)
-        // Tokens are counted where usage is read; chunks elsewhere stand for them.
-        tunnels[tunnel].tokens &+= Int(notes.tokens > 0 ? notes.tokens : notes.chunks)
+        if notes.tokens | notes.chunks != 0 {
+            tunnels[tunnel].tokens &+= entries[index].answer.charge(
+                chunks: notes.chunks, tokens: notes.tokens)
+        }
         let key = MeasureTable.Key(
             tunnel: entries[index].key.tunnel, peer: entries[index].peer,
             serviceHash: entries[index].serviceHash, trafficClass: entries[index].measuredClass)

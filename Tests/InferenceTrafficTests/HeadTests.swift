@@ -240,4 +240,41 @@ import Testing
             #expect(tokens == (reads ? 57 : 0))
         }
     }
+
+    /// Chunks stand for tokens until a record says how many there were: of both, the budget is
+    /// charged the larger, for each answer.
+    @Test(arguments: [(57, 57), (5, 12)])
+    func aTenantIsChargedOnceForAnAnswer(told: Int, charged: Int) {
+        var tap = Tap()
+        tap.rules = ClassRules(readsUsage: true)
+        var connection = Connection()
+        connection.open(&tap)
+        for _ in 0..<3 {
+            _ = chat(&tap, &connection)
+            tap.wait(20)
+            connection.send(
+                &tap, from: .server, chunk("data: {\"usage\":{\"completion_tokens\":\(told)}}\n\n"))
+            #expect(tap.table.takeTokens(of: 0) == charged)
+            tap.wait(20)
+            endChat(&tap, &connection)
+            #expect(tap.table.takeTokens(of: 0) == 0)
+        }
+    }
+
+    /// A sum that grows from record to record is charged as it grows.
+    @Test func recordsInEveryChunkAreChargedOnce() {
+        var tap = Tap()
+        tap.rules = ClassRules(readsUsage: true)
+        var connection = Connection()
+        connection.open(&tap)
+        _ = chat(&tap, &connection, chunks: 0)
+        _ = tap.table.takeTokens(of: 0)
+        for count in 1...40 {
+            tap.wait(20)
+            connection.send(
+                &tap, from: .server, chunk("data: {\"output_tokens\":\(count * 2)}\n\n"))
+        }
+        // The head, a chunk like any other, stands for one of them.
+        #expect(tap.table.takeTokens(of: 0) == 79)
+    }
 }
