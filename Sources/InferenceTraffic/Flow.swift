@@ -6,13 +6,13 @@ struct Flow {
     let hash: UInt64
     /// The next flow of the bucket, or the next free record.
     var nextInBucket: Int32 = -1
-    // The tunnel's flows by their latest packet.
+    // The tunnel's flows by their latest packet, or those that are over by their end.
     var newer: Int32 = -1
     var older: Int32 = -1
     var peer: Int32
     var startNanoseconds: UInt64
     var packetNanoseconds: UInt64
-    /// When it was last moved to the front of its tunnel's flows.
+    /// When it was last moved to the front of its tunnel's flows, or of those that are over.
     var listedNanoseconds: UInt64
 
     var out = Way()
@@ -38,6 +38,8 @@ struct Flow {
     /// The best class that the latest packet that left could have.
     var ceiling = TrafficClass.control
     var isFree = false
+    /// It is listed among those that are over.
+    var isRetired = false
 
     init(key: FlowKey, hash: UInt64, peer: Int32, now: UInt64) {
         self.key = key

@@ -1,9 +1,17 @@
 import PacketFormats
 
-/// The flows of one tunnel.
-struct TunnelFlows {
+/// Flows linked to one another; -1: none.
+struct FlowList {
     var newest: Int32 = -1
     var oldest: Int32 = -1
+}
+
+/// The flows of one tunnel.
+struct TunnelFlows {
+    /// By their latest packet.
+    var live = FlowList()
+    /// By when they were over, or were last seen to be in use all the same.
+    var retired = FlowList()
     var count: Int32 = 0
     var measures: Int32 = 0
     var evicted: UInt64 = 0
@@ -12,6 +20,9 @@ struct TunnelFlows {
     /// What it sends that belongs to no flow, by direction.
     var untrackedOut = UntrackedMeters()
     var untrackedIn = UntrackedMeters()
+
+    /// What gives up its place first; -1: none.
+    var oldest: Int32 { retired.oldest >= 0 ? retired.oldest : live.oldest }
 }
 
 // MARK: - Finding
@@ -40,10 +51,10 @@ extension FlowTable {
 
     @inline(never)
     private mutating func moveToFront(_ index: Int, now: UInt64) {
-        entries[index].listedNanoseconds = now
         // What is over waits to be forgotten.
-        guard !entries[index].isOver,
-            tunnels[Int(entries[index].key.tunnel)].newest != Int32(index)
+        guard !entries[index].isRetired else { return }
+        entries[index].listedNanoseconds = now
+        guard tunnels[Int(entries[index].key.tunnel)].live.newest != Int32(index)
         else { return }
         unlist(index)
         listFirst(index)
@@ -106,15 +117,31 @@ extension FlowTable {
         return largest
     }
 
-    /// A few of the oldest that are over give up their places.
+    /// A few of those that are over, and of those that are silent, give up their places.
     private mutating func forgetEnded(of tunnel: Int, now: UInt64) {
         for _ in 0..<FlowLimits.expiredPerNewcomer {
-            let oldest = Int(tunnels[tunnel].oldest)
+            let oldest = Int(tunnels[tunnel].retired.oldest)
             guard oldest >= 0,
-                now &- entries[oldest].packetNanoseconds > entries[oldest].idleNanosecondsMax
-            else { return }
+                now &- entries[oldest].listedNanoseconds > FlowLimits.closedIdleNanoseconds
+            else { break }
+            if isIdle(oldest, now: now) {
+                forget(oldest)
+            } else {
+                // Who goes on sending after an end keeps its place, and nobody else's.
+                unlist(oldest)
+                listFirst(oldest)
+                entries[oldest].listedNanoseconds = now
+            }
+        }
+        for _ in 0..<FlowLimits.expiredPerNewcomer {
+            let oldest = Int(tunnels[tunnel].live.oldest)
+            guard oldest >= 0, isIdle(oldest, now: now) else { return }
             forget(oldest)
         }
+    }
+
+    private func isIdle(_ index: Int, now: UInt64) -> Bool {
+        now &- entries[index].packetNanoseconds > entries[index].idleNanosecondsMax
     }
 
     mutating func forget(_ index: Int) {
@@ -131,17 +158,14 @@ extension FlowTable {
         firstFree = Int32(index)
     }
 
-    /// A connection is over: it is the first to be forgotten.
-    mutating func retire(_ index: Int) {
-        let tunnel = Int(entries[index].key.tunnel)
-        guard tunnels[tunnel].oldest != Int32(index) else { return }
+    /// A connection is over, or is not after all: those that are over are forgotten before others,
+    /// in the order in which they ended.
+    mutating func setRetired(_ isRetired: Bool, _ index: Int, now: UInt64) {
+        guard entries[index].isRetired != isRetired else { return }
         unlist(index)
-        let last = tunnels[tunnel].oldest
-        entries[index].newer = last
-        entries[index].older = -1
-        if last >= 0 { entries[Int(last)].older = Int32(index) }
-        tunnels[tunnel].oldest = Int32(index)
-        if tunnels[tunnel].newest < 0 { tunnels[tunnel].newest = Int32(index) }
+        entries[index].isRetired = isRetired
+        entries[index].listedNanoseconds = now
+        listFirst(index)
     }
 
     private mutating func unlink(_ index: Int) {
@@ -162,28 +186,36 @@ extension FlowTable {
     }
 
     private mutating func listFirst(_ index: Int) {
-        let tunnel = Int(entries[index].key.tunnel)
-        let first = tunnels[tunnel].newest
+        var list = list(of: index)
+        let first = list.newest
         entries[index].newer = -1
         entries[index].older = first
         if first >= 0 { entries[Int(first)].newer = Int32(index) }
-        tunnels[tunnel].newest = Int32(index)
-        if tunnels[tunnel].oldest < 0 { tunnels[tunnel].oldest = Int32(index) }
+        list.newest = Int32(index)
+        if list.oldest < 0 { list.oldest = Int32(index) }
+        setList(list, of: index)
     }
 
     private mutating func unlist(_ index: Int) {
-        let tunnel = Int(entries[index].key.tunnel)
+        var list = list(of: index)
         let newer = entries[index].newer
         let older = entries[index].older
-        if newer >= 0 {
-            entries[Int(newer)].older = older
+        if newer >= 0 { entries[Int(newer)].older = older } else { list.newest = older }
+        if older >= 0 { entries[Int(older)].newer = newer } else { list.oldest = newer }
+        setList(list, of: index)
+    }
+
+    private func list(of index: Int) -> FlowList {
+        let tunnel = Int(entries[index].key.tunnel)
+        return entries[index].isRetired ? tunnels[tunnel].retired : tunnels[tunnel].live
+    }
+
+    private mutating func setList(_ list: FlowList, of index: Int) {
+        let tunnel = Int(entries[index].key.tunnel)
+        if entries[index].isRetired {
+            tunnels[tunnel].retired = list
         } else {
-            tunnels[tunnel].newest = older
-        }
-        if older >= 0 {
-            entries[Int(older)].newer = newer
-        } else {
-            tunnels[tunnel].oldest = newer
+            tunnels[tunnel].live = list
         }
     }
 
@@ -211,10 +243,12 @@ extension FlowTable {
     /// Forgets a peer, before its number is given to another: its measures are nobody's.
     public mutating func remove(peer: Int32, of tunnel: Int) {
         guard peer >= 0, tunnel >= 0, tunnel < tunnels.count else { return }
-        var index = tunnels[tunnel].newest
-        while index >= 0 {
-            if entries[Int(index)].peer == peer { entries[Int(index)].peer = -1 }
-            index = entries[Int(index)].older
+        for start in [tunnels[tunnel].live.newest, tunnels[tunnel].retired.newest] {
+            var index = start
+            while index >= 0 {
+                if entries[Int(index)].peer == peer { entries[Int(index)].peer = -1 }
+                index = entries[Int(index)].older
+            }
         }
         measureTable.remove(peer: peer, of: Int32(tunnel))
     }

@@ -31,13 +31,15 @@ extension FlowTable {
     ) -> [FlowRecord] {
         guard tunnel >= 0, tunnel < tunnels.count, limit > 0 else { return [] }
         var found: [(index: Int, time: UInt64)] = []
-        var index = tunnels[tunnel].newest
-        while index >= 0 {
-            let flow = entries[Int(index)]
-            if filter.matches(flow.key), !filter.streamsOnly || flow.isStreaming(now: now) {
-                found.append((Int(index), flow.packetNanoseconds))
+        for start in [tunnels[tunnel].live.newest, tunnels[tunnel].retired.newest] {
+            var index = start
+            while index >= 0 {
+                let flow = entries[Int(index)]
+                if filter.matches(flow.key), !filter.streamsOnly || flow.isStreaming(now: now) {
+                    found.append((Int(index), flow.packetNanoseconds))
+                }
+                index = flow.older
             }
-            index = flow.older
         }
         found.sort { $0.time > $1.time }
         return found.prefix(limit).map { FlowRecord(entries[$0.index], rules: rules, now: now) }

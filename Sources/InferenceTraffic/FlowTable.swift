@@ -117,7 +117,7 @@ extension FlowTable {
         } else if byteCount > 0 {
             burst = entries[index].countPayload(0, segment, direction, now: now)
         }
-        if segment.isFIN || segment.isRST { noteEnd(segment, of: index, direction) }
+        if segment.isFIN || segment.isRST { noteEnd(segment, of: index, direction, now) }
         return verdict(index, direction, byteCount, burst, mark, ceiling, rules, now)
     }
 
@@ -126,6 +126,7 @@ extension FlowTable {
     ) {
         let wasKnown = entries[index].out.bytes | entries[index].in.bytes != 0
         entries[index].noteControl(segment, direction, now: now)
+        if !entries[index].isOver { setRetired(false, index, now: now) }
         // Another connection with the same ports is read from its beginning.
         if wasKnown, entries[index].out.bytes | entries[index].in.bytes == 0 {
             scanners.close(entries[index].scanner)
@@ -205,7 +206,7 @@ extension FlowTable {
 
     /// FIN and RST: a body may end with the connection, and nothing is read any more.
     private mutating func noteEnd(
-        _ segment: Segment, of index: Int, _ direction: FlowDirection
+        _ segment: Segment, of index: Int, _ direction: FlowDirection, _ now: UInt64
     ) {
         let handle = entries[index].scanner
         if segment.isFIN, !segment.isRST, !handle.isNone {
@@ -217,7 +218,7 @@ extension FlowTable {
             scanners.close(handle)
             entries[index].scanner = .none
             entries[index].answer.endStream()
-            retire(index)
+            setRetired(true, index, now: now)
         }
     }
 

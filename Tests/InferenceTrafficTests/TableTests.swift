@@ -76,6 +76,66 @@ import Testing
         #expect(throws: NoSuchFlow.self) { try closed.record(tap) }
     }
 
+    /// Ends without end hide nothing that ended before, nor what is silent.
+    @Test func connectionsThatAreOverAreForgottenWhileOthersComeAndGo() {
+        var tap = Tap(capacity: 10_000)
+        for index in 0..<4_000 {
+            var connection = Connection(clientPort: UInt16(index))
+            connection.open(&tap)
+            connection.close(&tap)
+            tap.wait(50)
+        }
+        // Those of the last ten seconds.
+        #expect(tap.table.count <= 202)
+        var datagram = TapPacket(
+            source: 1, destination: 2, sourcePort: 1, destinationPort: 53, protocolNumber: 17)
+        for port in UInt16(1)...10 {
+            datagram.sourcePort = port
+            _ = tap.pass(datagram, [1], direction: .outbound)
+        }
+        for index in 4_000..<11_000 {
+            var connection = Connection(clientPort: UInt16(index))
+            connection.open(&tap)
+            connection.close(&tap)
+            tap.wait(50)
+        }
+        #expect(tap.table.count <= 202)
+    }
+
+    /// Some ended and go on sending: they stay, and keep nobody else.
+    @Test func whoSendsAfterItsEndKeepsNoOtherInPlace() throws {
+        var tap = Tap(capacity: 10_000)
+        var reset = Connection(clientPort: 60_000)
+        reset.open(&tap)
+        _ = reset.pass(&tap, from: .client, [], flags: TCPField.rst)
+        for index in 0..<4_000 {
+            if index % 180 == 0 { reset.acknowledge(&tap, from: .client) }
+            var connection = Connection(clientPort: UInt16(index))
+            connection.open(&tap)
+            connection.close(&tap)
+            tap.wait(50)
+        }
+        #expect(tap.table.count <= 203)
+        #expect(try reset.record(tap).phase == .idle)
+    }
+
+    @Test func samePortsAgainAreNotOver() throws {
+        var tap = Tap(capacity: 100)
+        var again = Connection(clientPort: 60_000)
+        again.open(&tap)
+        again.close(&tap)
+        again.clientSequence = 77
+        again.open(&tap)
+        for index in 0..<1_000 {
+            tap.wait(50)
+            var connection = Connection(clientPort: UInt16(index))
+            connection.open(&tap)
+            connection.close(&tap)
+            if index % 10 == 0 { again.send(&tap, from: .client, count: 10) }
+        }
+        #expect(try again.record(tap).bytesOut == 1_000)
+    }
+
     @Test func silentFlowsAreForgotten() {
         var tap = Tap(capacity: 100)
         var datagram = TapPacket(
