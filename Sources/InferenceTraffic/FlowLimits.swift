@@ -12,6 +12,8 @@ enum FlowLimits {
     static let closedIdleNanoseconds: UInt64 = 10 * second
     /// Ended flows that one newcomer clears away.
     static let expiredPerNewcomer = 2
+    /// Flows that one report looks at: it is made between packets.
+    static let reportedMax = 4_096
     /// Combinations of class, service and peer that are measured, of all tunnels.
     static let measuresMax = 1_024
     /// Those of one tunnel, beyond which no peer and no service gets a row of its own.

@@ -167,6 +167,39 @@ import Testing
         #expect(try connection.record(tap).bytesOut == 100)
     }
 
+    @Test func peersAreForgottenManyAtOnce() throws {
+        var tap = Tap()
+        var connections = (0..<40).map { Connection(clientPort: UInt16(1_000 + $0)) }
+        for index in connections.indices {
+            connections[index].peer = Int32(index)
+            connections[index].open(&tap)
+            if index % 3 == 0 { connections[index].close(&tap) }
+        }
+        let removed = Set((Int32(0)..<40).filter { $0 % 2 == 0 })
+        tap.table.remove(peers: removed, of: 0)
+        for connection in connections {
+            let peer = connection.peer
+            #expect(try connection.record(tap).peer == (removed.contains(peer) ? -1 : peer))
+        }
+    }
+
+    /// A report is made between packets: it looks at the latest flows only.
+    @Test func aReportIsBounded() {
+        var tap = Tap(capacity: 10_000)
+        for index in 0..<6_000 {
+            Connection(clientPort: UInt16(10_000 + index)).acknowledge(&tap, from: .client)
+        }
+        func ports(_ filter: FlowFilter, limit: Int) -> [UInt16] {
+            tap.table.flows(of: 0, matching: filter, limit: limit, rules: tap.rules, now: tap.now)
+                .map(\.clientPort)
+        }
+        #expect(ports(FlowFilter(), limit: .max).count == 4_096)
+        #expect(Set(ports(FlowFilter(), limit: 3)) == [15_999, 15_998, 15_997])
+        #expect(ports(FlowFilter(port: 16_000 - 4_096), limit: 1).count == 1)
+        #expect(ports(FlowFilter(port: 16_000 - 4_097), limit: 1).isEmpty)
+        #expect(ports(FlowFilter(), limit: 0).isEmpty)
+    }
+
     @Test func tunnelsWithTheSameAddressesAreApart() throws {
         var tap = Tap()
         var one = Connection()
