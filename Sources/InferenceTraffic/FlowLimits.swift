@@ -16,8 +16,9 @@ enum FlowLimits {
     static let reportedMax = 4_096
     /// Combinations of class, service and peer that are measured, of all tunnels.
     static let measuresMax = 1_024
-    /// Those of one tunnel, beyond which no peer and no service gets a row of its own.
-    static let measuresPerTunnel = 512
+    /// Those of one tunnel at least, beyond which no peer and no service gets a row of its own; at
+    /// most it is a tunnel's share of three quarters of all, another tunnel reckoned with.
+    static let measuresPerTunnel = 16
     /// Connections whose heads are read at once, as a part of the table's capacity, and the bounds.
     static let scannersPerFlow = 50
     static let scannersMin = 16

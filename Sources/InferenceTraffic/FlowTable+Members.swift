@@ -240,17 +240,26 @@ extension FlowTable {
         tunnels[tunnel] = TunnelFlows()
     }
 
-    /// Forgets a peer, before its number is given to another: its measures are nobody's.
-    public mutating func remove(peer: Int32, of tunnel: Int) {
-        guard peer >= 0, tunnel >= 0, tunnel < tunnels.count else { return }
+    /// Forgets peers, before their numbers are given to others: their measures are nobody's.
+    ///
+    /// - Parameter peers: Small numbers, 0 or more.
+    /// - Complexity: O(flows of the tunnel + numbers), however many peers there are: many at once
+    ///   cost what one does.
+    public mutating func remove(peers: Set<Int32>, of tunnel: Int) {
+        guard tunnel >= 0, tunnel < tunnels.count, let last = peers.max(), last >= 0
+        else { return }
+        // By number, for a test that costs no more than reading a flow does.
+        var isRemoved = [Bool](repeating: false, count: Int(last) + 1)
+        for peer in peers where peer >= 0 { isRemoved[Int(peer)] = true }
         for start in [tunnels[tunnel].live.newest, tunnels[tunnel].retired.newest] {
-            var index = start
+            var index = Int(start)
             while index >= 0 {
-                if entries[Int(index)].peer == peer { entries[Int(index)].peer = -1 }
-                index = entries[Int(index)].older
+                let peer = Int(entries[index].peer)
+                if peer >= 0, peer < isRemoved.count, isRemoved[peer] { entries[index].peer = -1 }
+                index = Int(entries[index].older)
             }
         }
-        measureTable.remove(peer: peer, of: Int32(tunnel))
+        tunnels[tunnel].measures -= measureTable.remove(peers: peers, of: Int32(tunnel))
     }
 
     public func flowCount(of tunnel: Int) -> Int {

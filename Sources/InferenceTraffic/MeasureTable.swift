@@ -11,6 +11,9 @@ struct MeasureTable: ~Copyable {
     /// The first row of each hash; -1: none.
     private var buckets = FixedTable<Int32>(repeating: -1, count: FlowLimits.measuresMax * 2)
     private var firstFree: Int32 = -1
+    private var usedCount = 0
+    /// Tunnels that have rows.
+    private var tunnelCount = 0
 
     struct Key: Equatable {
         var tunnel: Int32
@@ -108,9 +111,7 @@ extension MeasureTable {
         var key = key
         var index = find(key)
         if index < 0 {
-            let isCrowded = Int(rowsOfTunnel) >= FlowLimits.measuresPerTunnel
-                || rows.count >= FlowLimits.measuresMax * 3 / 4 && firstFree < 0
-            if isCrowded {
+            if isCrowded(rowsOfTunnel) {
                 key.peer = -1
                 index = find(key)
                 if index < 0 {
@@ -121,6 +122,7 @@ extension MeasureTable {
             if index < 0 {
                 index = insert(key)
                 guard index >= 0 else { return }
+                if rowsOfTunnel == 0 { tunnelCount += 1 }
                 rowsOfTunnel += 1
             }
         }
@@ -142,6 +144,14 @@ extension MeasureTable {
                     + MeasureBounds.interChunk(notes.interChunkNanoseconds)] &+= 1
             rows[index].interChunkSum &+= notes.interChunkNanoseconds
         }
+    }
+
+    /// Whether a tunnel with so many rows has to do with those that are shared.
+    private func isCrowded(_ rowsOfTunnel: Int32) -> Bool {
+        guard Int(rowsOfTunnel) >= FlowLimits.measuresPerTunnel else { return false }
+        let shared = FlowLimits.measuresMax * 3 / 4
+        let others = rowsOfTunnel > 0 ? tunnelCount - 1 : tunnelCount
+        return usedCount >= shared || Int(rowsOfTunnel) >= shared / (others + 2)
     }
 
     private func bucket(_ key: Key) -> Int {
@@ -177,6 +187,7 @@ extension MeasureTable {
         let bucket = bucket(key)
         rows[index].next = buckets[bucket]
         buckets[bucket] = Int32(index)
+        usedCount += 1
         return index
     }
 
@@ -194,6 +205,7 @@ extension MeasureTable {
         rows[index].isFree = true
         rows[index].next = firstFree
         firstFree = Int32(index)
+        usedCount -= 1
     }
 }
 
@@ -201,17 +213,24 @@ extension MeasureTable {
 
 extension MeasureTable {
     mutating func remove(tunnel: Int32) {
+        var hadRows = false
         for index in 0..<rows.count where !rows[index].isFree && rows[index].key.tunnel == tunnel {
             free(index)
+            hadRows = true
         }
+        if hadRows { tunnelCount -= 1 }
     }
 
-    /// What was measured of a peer is counted as nobody's.
-    mutating func remove(peer: Int32, of tunnel: Int32) {
+    /// What was measured of peers is counted as nobody's.
+    ///
+    /// - Returns: Rows of the tunnel that became free.
+    mutating func remove(peers: Set<Int32>, of tunnel: Int32) -> Int32 {
+        var freed: Int32 = 0
         for index in 0..<rows.count {
-            let row = rows[index]
-            guard !row.isFree, row.key.tunnel == tunnel, row.key.peer == peer else { continue }
-            var key = row.key
+            guard !rows[index].isFree, rows[index].key.tunnel == tunnel,
+                rows[index].key.peer >= 0, peers.contains(rows[index].key.peer)
+            else { continue }
+            var key = rows[index].key
             key.peer = -1
             let heir = find(key)
             if heir < 0 {
@@ -219,8 +238,10 @@ extension MeasureTable {
             } else {
                 merge(index, into: heir)
                 free(index)
+                freed += 1
             }
         }
+        return freed
     }
 
     private mutating func rehash(_ index: Int, as key: Key) {
@@ -228,6 +249,7 @@ extension MeasureTable {
         free(index)
         // It was freed just now: the next one to be taken.
         firstFree = rows[index].next
+        usedCount += 1
         row.key = key
         let bucket = bucket(key)
         row.next = buckets[bucket]

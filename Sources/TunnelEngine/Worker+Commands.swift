@@ -14,6 +14,7 @@ extension Worker {
         guard posted != appliedCommands else { return false }
         appliedCommands = posted
         for command in link.takeCommands() { apply(command) }
+        forgetRemovedPeers()
         return true
     }
 
@@ -22,6 +23,7 @@ extension Worker {
         case .addTunnel(let port):
             add(port)
         case .removeTunnel(let tunnel):
+            forgetRemovedPeers()
             remove(tunnel)
         case .tunnel(let tunnel, let command):
             guard tunnels.contains(tunnel) else { return }
@@ -46,6 +48,7 @@ extension Worker {
         case .route(let table):
             tunnels[tunnel].use(table)
         case .addPeer(let peer, let activity):
+            forgetRemovedPeers()
             tunnels[tunnel].peers.reserve(peer)
             tunnels[tunnel].peers[peer].activity = activity
         case .removePeer(let peer):
@@ -97,6 +100,7 @@ extension Worker {
         case .setPeerQoS(let peer, let qos):
             setQoS(qos, to: peer, of: tunnel)
         case .report(let number, let request):
+            forgetRemovedPeers()
             post(.report(tunnel, number, report(request, of: tunnel)))
         }
     }

@@ -268,10 +268,19 @@ extension Worker {
             peer, of: Int(tunnel), shape: qos.line?.shape, now: Clock.monotonicNanoseconds())
     }
 
-    /// Nothing of the peer is left here when its number is another's.
+    /// Nothing of the peer is left here when its number is another's: of its flows not after
+    /// ``forgetRemovedPeers()``.
     mutating func forgetQoS(of peer: PeerID, of tunnel: TunnelID) {
         setQoS(PeerQoS(), to: peer, of: tunnel)
-        flows.remove(peer: peer, of: Int(tunnel))
+        removedPeers[tunnel, default: []].insert(peer)
+    }
+
+    /// Lets flows forget the peers that were removed: all of them at once, for each time costs as
+    /// much as there are flows.
+    mutating func forgetRemovedPeers() {
+        guard !removedPeers.isEmpty else { return }
+        for (tunnel, peers) in removedPeers { flows.remove(peers: peers, of: Int(tunnel)) }
+        removedPeers.removeAll()
     }
 
     /// Answers a question; allocates.

@@ -61,6 +61,8 @@ struct Worker: ~Copyable {
     let sends = SendBatch(capacity: EngineLimits.sendsPerPass)
     /// Flows that this worker sees, of all tunnels and both ways.
     var flows: FlowTable
+    /// Peers whose flows still bear their numbers, while commands are applied.
+    var removedPeers: [TunnelID: Set<PeerID>] = [:]
     /// Frames were encrypted and the socket did not take them yet.
     var isSendBlocked = false
     /// So that nobody outside can tell which flows share a queue.

@@ -73,8 +73,9 @@ import Testing
             connection.open(&tap)
             stream(&tap, &connection)
         }
-        tap.table.remove(peer: 7, of: 0)
-        tap.table.remove(peer: 8, of: 0)
+        tap.table.remove(peers: [7, 8, -1, 5_000], of: 0)
+        tap.table.remove(peers: [], of: 0)
+        tap.table.remove(peers: [9], of: 1)
         let all = tap.table.measures(of: 0, rules: tap.rules)
         #expect(Set(all.map(\.peer)) == [-1, 9])
         let nobodys = try #require(all.first { $0.peer == -1 })
@@ -114,6 +115,46 @@ import Testing
         table.remove(tunnel: 0)
         #expect(table.all(of: 0, rules: ClassRules()).isEmpty)
         #expect(!table.all(of: 1, rules: ClassRules()).isEmpty)
+    }
+
+    /// Peers that come and go do not use up what their tunnel may have.
+    @Test func rowsOfRemovedPeersAreGivenBack() {
+        var tap = Tap()
+        for peer in Int32(0)..<1_000 {
+            var connection = Connection(clientPort: UInt16(100 + peer))
+            connection.peer = peer
+            connection.open(&tap)
+            stream(&tap, &connection)
+            tap.wait(11_000)
+            tap.table.remove(peers: [peer], of: 0)
+        }
+        var connection = Connection(clientPort: 60_000)
+        connection.peer = 3
+        connection.open(&tap)
+        stream(&tap, &connection)
+        let all = tap.table.measures(of: 0, rules: tap.rules)
+        #expect(all.map(\.streams).reduce(0, +) == 1_001)
+        #expect(all.first { $0.peer == 3 }?.streams == 1)
+    }
+
+    /// Two with many peers leave room for those who come later.
+    @Test func tunnelsThatComeLateHaveRowsOfTheirOwn() {
+        var table = MeasureTable(seed: (1, 2))
+        var notes = FlowNotes()
+        notes.requests = 1
+        for tunnel in Int32(0)..<14 {
+            var rows: Int32 = 0
+            for peer in Int32(0)..<(tunnel < 2 ? 5_000 : 15) {
+                table.add(
+                    notes,
+                    to: MeasureTable.Key(
+                        tunnel: tunnel, peer: peer, serviceHash: 5, trafficClass: .token),
+                    rowsOfTunnel: &rows)
+            }
+            let all = table.all(of: tunnel, rules: ClassRules())
+            #expect(all.count == Int(rows))
+            #expect(tunnel < 2 ? all.count > 200 : all.map(\.peer) == Array(0..<15))
+        }
     }
 
     @Test func retransmissionsAreCountedAndAreNoChunks() throws {
