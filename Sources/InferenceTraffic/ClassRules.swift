@@ -42,8 +42,7 @@ public final class ClassRules: Sendable {
     private let outcomes: [ServiceOutcome]
 
     /// - Parameter services: The first that matches counts.
-    /// - Complexity: O(n log n) in the number of services and their ports, where few services
-    ///   share a network; O(n²) where all do.
+    /// - Complexity: O(n log n) in the number of services and their ranges of ports.
     public init(
         isClassifying: Bool = true, readsUsage: Bool = false, services: [Service] = [],
         believedMarks: [DSCP: TrafficClass] = [:]

@@ -82,28 +82,44 @@ private struct PortServices: Sendable {
     init(
         _ indices: [UInt32], of all: [ClassRules.Service], _ transport: ClassRules.Transport
     ) {
-        var changes: [(port: Int, index: UInt32, begins: Bool)] = []
+        var ranges: [PortRange] = []
         for index in indices {
             let service = all[Int(index)]
             guard service.transport == transport || service.transport == .any else { continue }
-            for range in service.ports.isEmpty ? [0...UInt16.max] : service.ports {
-                changes.append((Int(range.lowerBound), index, true))
-                changes.append((Int(range.upperBound) + 1, index, false))
-            }
+            ranges += Self.merged(service.ports.isEmpty ? [0...UInt16.max] : service.ports, index)
         }
-        changes.sort { $0.port < $1.port }
-        // Those whose ranges the sweep is in, ascending; one that has two is in it twice.
-        var active: [UInt32] = []
-        for change in changes {
-            let place = active.firstIndex { $0 >= change.index } ?? active.count
-            if change.begins {
-                active.insert(change.index, at: place)
+        ranges.sort { $0.start < $1.start }
+        // The ranges that the sweep is in, and some that it has left: they go when they are first.
+        var active = FirstServices()
+        var next = 0
+        var port = 0
+        while port <= Int(UInt16.max) {
+            while next < ranges.count, ranges[next].start <= port {
+                active.insert(ranges[next])
+                next += 1
+            }
+            while let first = active.first, first.end <= port { active.removeFirst() }
+            let first = active.first
+            begin(UInt16(port), first?.service ?? ServiceLookup.none)
+            port = min(
+                first?.end ?? Int.max, next < ranges.count ? ranges[next].start : Int.max)
+        }
+    }
+
+    /// A service's ranges, ascending and apart.
+    private static func merged(
+        _ ports: [ClosedRange<UInt16>], _ service: UInt32
+    ) -> [PortRange] {
+        var merged: [PortRange] = []
+        for range in ports.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+            let (start, end) = (Int(range.lowerBound), Int(range.upperBound) + 1)
+            if let last = merged.last, start <= last.end {
+                merged[merged.count - 1].end = max(last.end, end)
             } else {
-                active.remove(at: place)
+                merged.append(PortRange(service: service, start: start, end: end))
             }
-            guard change.port <= Int(UInt16.max) else { continue }
-            begin(UInt16(change.port), active.first ?? ServiceLookup.none)
         }
+        return merged
     }
 
     private mutating func begin(_ port: UInt16, _ service: UInt32) {
@@ -124,5 +140,45 @@ private struct PortServices: Sendable {
             if starts[middle] <= port { low = middle } else { high = middle }
         }
         return services[low]
+    }
+}
+
+private struct PortRange {
+    var service: UInt32
+    var start: Int
+    /// Behind the last port.
+    var end: Int
+}
+
+/// Ranges, that of the first service in front: a binary heap.
+private struct FirstServices {
+    private var ranges: [PortRange] = []
+
+    var first: PortRange? { ranges.first }
+
+    mutating func insert(_ range: PortRange) {
+        var place = ranges.count
+        ranges.append(range)
+        while place > 0 {
+            let parent = (place - 1) / 2
+            guard ranges[place].service < ranges[parent].service else { return }
+            ranges.swapAt(place, parent)
+            place = parent
+        }
+    }
+
+    mutating func removeFirst() {
+        ranges.swapAt(0, ranges.count - 1)
+        ranges.removeLast()
+        var place = 0
+        while place * 2 + 1 < ranges.count {
+            var child = place * 2 + 1
+            if child + 1 < ranges.count, ranges[child + 1].service < ranges[child].service {
+                child += 1
+            }
+            guard ranges[child].service < ranges[place].service else { return }
+            ranges.swapAt(place, child)
+            place = child
+        }
     }
 }

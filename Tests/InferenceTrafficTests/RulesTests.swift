@@ -41,6 +41,40 @@ import Testing
         }
     }
 
+    /// All of one network, each with as many ranges of ports as configurations may have.
+    @Test func aThousandServicesWithSixtyFourRangesEachAgreeWithTheList() {
+        var generator = SeededGenerator(seed: 64)
+        let services = (0..<1_000).map { index in
+            ClassRules.Service(
+                name: "\(index)", destination: IPPrefix("10.9.0.0/16")!,
+                transport: index % 3 == 0 ? .any : .tcp,
+                ports: (0..<64).map { _ in
+                    let start = UInt16.random(in: 0...65_000, using: &generator)
+                    // Narrow ones first, so that many services are the first of some port.
+                    return start...start + UInt16.random(in: 0...min(UInt16(index), 500),
+                        using: &generator)
+                },
+                trafficClass: .bulk)
+        }
+        let lookup = ServiceLookup(services)
+        // The model: whoever comes last is overwritten by those before it.
+        for (transport, number) in [(ClassRules.Transport.tcp, UInt8(6)), (.udp, 17)] {
+            var firsts = [UInt32](repeating: ServiceLookup.none, count: 65_536)
+            for (index, service) in services.enumerated().reversed()
+            where service.transport == transport || service.transport == .any {
+                for range in service.ports {
+                    for port in range { firsts[Int(port)] = UInt32(index) }
+                }
+            }
+            let found = (0..<65_536).map {
+                lookup.first(
+                    high: 0, low: 0x0a09_0001, isIPv4: true, number, port: UInt16($0))
+            }
+            #expect(found == firsts)
+            #expect(Set(firsts).count > 20)
+        }
+    }
+
     @Test(arguments: 1...20)
     func lookupsAgreeWithTheList(seed: Int) {
         var generator = SeededGenerator(seed: UInt64(seed))
