@@ -214,6 +214,7 @@ struct HPACKDecoder {
         for bit in 0..<(8 as UInt8) {
             code = code &<< 1 | UInt32(byte &>> (7 &- bit) & 1)
             codeLength &+= 1
+            guard Int(codeLength) >= HPACKTables.codeLengthMin else { continue }
             if let symbol = tables.hpack.symbol(code: code, length: Int(codeLength)) {
                 guard symbol != HPACKTables.endOfString else { return false }
                 put(UInt8(truncatingIfNeeded: symbol), scratch: scratch)

@@ -76,6 +76,7 @@ struct HPACKTables: ~Copyable {
     }
 
     static let staticCount = 61
+    static let codeLengthMin = 5
     static let codeLengthMax = 30
     static let endOfString: UInt16 = 256
 

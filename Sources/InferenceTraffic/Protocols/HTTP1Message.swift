@@ -69,6 +69,8 @@ struct HTTP1Message {
                 offset &+= 1
                 if isInHead, !clock.tick(now: now) {
                     events.fail(.hugeHead)
+                } else if isInHead, !exchange.budget.take(now: now) {
+                    events.fail(.manyHeads)
                 } else {
                     step(
                         byte, scratch: scratch, exchange: &exchange, events: &events,
@@ -424,6 +426,7 @@ struct HTTP1Exchange {
     var request = RequestSummary()
     var response = ResponseSummary()
     var usage = UsageScanner()
+    var budget = HeadBudget()
     /// Requests without their final response's end.
     private(set) var pending: UInt8 = 0
     /// A response's head is complete and its end is not.

@@ -150,12 +150,14 @@ struct HTTP2Frames {
             gathered = gathered &<< 8 | UInt64(byte)
             gatheredCount &+= 1
             if gatheredCount == 6 {
+                guard exchange.budget.take(now: now) else { return events.fail(.manyHeads) }
                 note(setting: gathered, exchange: &exchange)
                 (gathered, gatheredCount) = (0, 0)
             }
             tookLength(1, exchange: &exchange, streams: streams, events: &events)
         case .block:
             guard clock.tick(now: now) else { return events.fail(.hugeHead) }
+            guard exchange.budget.take(now: now) else { return events.fail(.manyHeads) }
             readBlock(
                 byte, scratch: scratch, entries: entries, exchange: &exchange,
                 events: &events, tables: tables)
@@ -190,6 +192,7 @@ struct HTTP2Frames {
         (gathered, gatheredCount) = (0, 0)
         guard isHeaderSound else { return events.fail(.malformed) }
         hasSettings = true
+        guard exchange.budget.take(now: now) else { return events.fail(.manyHeads) }
         // Empty CONTINUATION frames are bounded, too.
         if blockStream != 0, !clock.tick(now: now) { return events.fail(.hugeHead) }
         begin(exchange: &exchange, streams: streams, events: &events)
@@ -423,6 +426,7 @@ struct HTTP2Limits {
 struct HTTP2Exchange {
     var request = RequestSummary()
     var response = ResponseSummary()
+    var budget = HeadBudget()
     private var forClient = HTTP2Limits()
     private var forServer = HTTP2Limits()
 

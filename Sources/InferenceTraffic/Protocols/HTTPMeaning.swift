@@ -32,7 +32,7 @@ public enum ContentType: UInt8, Sendable {
     case grpc
 }
 
-/// What `x-gateway-inference-objective` asks for, by its name.
+/// What `x-gateway-inference-objective` asks for, by its name of at most 32 bytes.
 public enum Objective: UInt8, Sendable {
     case none
     case other

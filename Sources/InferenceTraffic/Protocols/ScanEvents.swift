@@ -21,6 +21,8 @@ public enum GiveUpReason: UInt8, Sendable {
     case hugeHead
     /// A header took longer than ``ScanLimits/headNanosecondsMax``.
     case slowHead
+    /// More of heads than ``ScanLimits/headBytesPerSecond``, for longer than a burst.
+    case manyHeads
     /// Two readers could see two different messages: request smuggling.
     case ambiguous
     /// Against the protocol's grammar.

@@ -148,14 +148,35 @@ struct Vocabulary: ~Copyable {
         return .other
     }
 
+    /// One pass: a name is told by its first letter.
     private func objective(_ value: ByteRegion) -> Objective {
-        for number in Word.batch.rawValue...Word.throughput.rawValue {
-            if let word = Word(rawValue: number), contains(value, word) { return .batch }
+        guard value.count <= ScanLimits.objectiveBytesMax else { return .other }
+        var found = Objective.other
+        for start in 0..<value.count {
+            let rest = value.region(from: start)
+            switch rest[0].lowercased {
+            case UInt8(ascii: "b"):
+                if hasPrefix(rest, .batch) || hasPrefix(rest, .background)
+                    || hasPrefix(rest, .bulk) || hasPrefix(rest, .bestEffort)
+                {
+                    return .batch
+                }
+            case UInt8(ascii: "o"): if hasPrefix(rest, .offline) { return .batch }
+            case UInt8(ascii: "s"): if hasPrefix(rest, .sheddable) { return .batch }
+            case UInt8(ascii: "t"): if hasPrefix(rest, .throughput) { return .batch }
+            case UInt8(ascii: "i"): if hasPrefix(rest, .interactive) { found = .interactive }
+            case UInt8(ascii: "r"):
+                if hasPrefix(rest, .realtime) || hasPrefix(rest, .realTime) {
+                    found = .interactive
+                }
+            case UInt8(ascii: "c"):
+                if hasPrefix(rest, .chat) || hasPrefix(rest, .critical) { found = .interactive }
+            case UInt8(ascii: "p"): if hasPrefix(rest, .premium) { found = .interactive }
+            case UInt8(ascii: "l"): if hasPrefix(rest, .latency) { found = .interactive }
+            default: break
+            }
         }
-        for number in Word.interactive.rawValue...Word.latency.rawValue {
-            if let word = Word(rawValue: number), contains(value, word) { return .interactive }
-        }
-        return .other
+        return found
     }
 
     // MARK: - Paths
