@@ -5,6 +5,7 @@ import PacketMemory
 struct Segment {
     let payload: ByteRegion
     let sequence: UInt32
+    let acknowledgment: UInt32
     let flags: UInt8
     /// Segments in the frame.
     let count: Int
@@ -22,6 +23,7 @@ struct Segment {
         else { return nil }
         payload = transport.region(from: headerCount)
         sequence = transport.bigEndian32(at: TCPField.sequence)
+        acknowledgment = transport.bigEndian32(at: TCPField.acknowledgment)
         flags = transport[TCPField.flags]
         count = segmentByteCount > 0 && payload.count > segmentByteCount
             ? (payload.count &+ segmentByteCount &- 1) / segmentByteCount : 1
@@ -40,9 +42,9 @@ struct Segment {
     var isFIN: Bool { flags & TCPField.fin != 0 }
     @inline(__always)
     var isRST: Bool { flags & TCPField.rst != 0 }
-    /// Anything but payload and acknowledgements.
+    /// Of a direction or, with RST, of both.
     @inline(__always)
-    var isControl: Bool { flags & (TCPField.syn | TCPField.fin | TCPField.rst) != 0 }
+    var isEnd: Bool { flags & (TCPField.fin | TCPField.rst) != 0 }
 }
 
 extension Flow {
@@ -53,21 +55,46 @@ extension Flow {
         direction == .outbound ? body(&out) : body(&`in`)
     }
 
-    /// SYN, FIN and RST: where a stream begins and ends.
+    /// Whether a FIN or RST can be of the connection's ends, to ask before its payload is placed.
     ///
-    /// Source: RFC 9293, sections 3.4 and 3.5.
-    mutating func noteControl(_ segment: Segment, _ direction: FlowDirection, now: UInt64) {
-        if segment.isSYN {
-            noteSYN(segment, direction, now: now)
-        } else if segment.isRST {
+    /// The answer to a SYN that is refused has no number of its own, and acknowledges the SYN.
+    /// Source: RFC 9293, section 3.5.2; RFC 5961, section 3.
+    func mayEnd(_ segment: Segment, _ direction: FlowDirection) -> Bool {
+        let isOutbound = direction == .outbound
+        let (way, other) = isOutbound ? (out, `in`) : (`in`, out)
+        if way.isKnown { return way.isNear(segment.sequence) }
+        guard other.isKnown, segment.flags & TCPField.ack != 0 else { return true }
+        return other.isNear(segment.acknowledgment)
+    }
+
+    /// FIN or RST.
+    mutating func noteEnd(_ segment: Segment, _ direction: FlowDirection) {
+        if segment.isRST {
             out.isClosed = true
             `in`.isClosed = true
-        } else if segment.isFIN {
+        } else {
             withWay(direction) { $0.isClosed = true }
         }
     }
 
-    private mutating func noteSYN(
+    /// Payload that goes on where a direction had ended: it had not. What fills a hole is no such
+    /// sign, for it was sent before the end.
+    ///
+    /// - Returns: Whether anything had ended.
+    @inline(__always)
+    mutating func reopen(
+        _ segment: Segment, _ direction: FlowDirection, _ arrival: Arrival
+    ) -> Bool {
+        let end = segment.sequence &+ UInt32(truncatingIfNeeded: segment.payload.count)
+        return withWay(direction) {
+            guard $0.isClosed, !arrival.isJump, $0.next == end else { return false }
+            $0.isClosed = false
+            return true
+        }
+    }
+
+    /// Source: RFC 9293, sections 3.4 and 3.5.
+    mutating func noteSYN(
         _ segment: Segment, _ direction: FlowDirection, now: UInt64
     ) {
         let isAnswer = segment.flags & TCPField.ack != 0

@@ -79,6 +79,9 @@ enum FlowLimits {
 
     /// Sequence numbers that are farther away belong to nothing that is known.
     static let sequenceJump: Int32 = 1 << 24
+    /// FIN and RST are within so many bytes of what is expected next, or were made by somebody
+    /// who does not see the connection: a window that is in use.
+    static let endDistanceMax: UInt32 = 1 << 20
     /// What fills a hole sooner was reordered; later, it was sent again.
     static let reorderingNanoseconds: UInt64 = 20_000_000
 

@@ -109,7 +109,8 @@ extension FlowTable {
         _ ceiling: TrafficClass, _ rules: ClassRules, _ now: UInt64
     ) -> FlowVerdict {
         entries[index].refresh(rules)
-        if segment.isControl { noteControl(segment, of: index, direction, now) }
+        if segment.isSYN { noteSYN(segment, of: index, direction, now) }
+        let isEnd = segment.isEnd && entries[index].mayEnd(segment, direction)
         let byteCount = segment.weight
         var burst: UInt32 = 0
         if segment.payload.count > 0 {
@@ -117,15 +118,15 @@ extension FlowTable {
         } else if byteCount > 0 {
             burst = entries[index].countPayload(0, segment, direction, now: now)
         }
-        if segment.isFIN || segment.isRST { noteEnd(segment, of: index, direction, now) }
+        if isEnd { noteEnd(segment, of: index, direction, now) }
         return verdict(index, direction, byteCount, burst, mark, ceiling, rules, now)
     }
 
-    private mutating func noteControl(
+    private mutating func noteSYN(
         _ segment: Segment, of index: Int, _ direction: FlowDirection, _ now: UInt64
     ) {
         let wasKnown = entries[index].out.bytes | entries[index].in.bytes != 0
-        entries[index].noteControl(segment, direction, now: now)
+        entries[index].noteSYN(segment, direction, now: now)
         if !entries[index].isOver { setRetired(false, index, now: now) }
         // Another connection with the same ports is read from its beginning.
         if wasKnown, entries[index].out.bytes | entries[index].in.bytes == 0 {
@@ -148,6 +149,9 @@ extension FlowTable {
             notes.retransmissions = UInt32(truncatingIfNeeded: segment.count)
         }
         if arrival.newByteCount > 0 {
+            if entries[index].reopen(segment, direction, arrival) {
+                setRetired(false, index, now: now)
+            }
             entries[index].pauseIfIdle(direction, now: now)
             let events = read(segment, of: index, direction, rules, now)
             entries[index].notePayload(
@@ -208,6 +212,7 @@ extension FlowTable {
     private mutating func noteEnd(
         _ segment: Segment, of index: Int, _ direction: FlowDirection, _ now: UInt64
     ) {
+        entries[index].noteEnd(segment, direction)
         let handle = entries[index].scanner
         if segment.isFIN, !segment.isRST, !handle.isNone {
             let events = scanners.end(handle, entries[index].side(direction))

@@ -109,6 +109,12 @@ extension Way {
         return Arrival(newByteCount: Int(length), isRetransmission: isLate)
     }
 
+    /// Whether a sequence number is within a window of what is expected.
+    func isNear(_ sequence: UInt32) -> Bool {
+        let distance = Int32(bitPattern: sequence &- next)
+        return distance.magnitude < FlowLimits.endDistanceMax
+    }
+
     /// Whether payload passed by lately: an acknowledgement then has to stay behind it.
     @inline(__always)
     func isQuiet(now: UInt64) -> Bool {

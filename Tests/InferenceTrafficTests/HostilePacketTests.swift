@@ -69,6 +69,83 @@ import Testing
         #expect(record.confidence <= 100)
     }
 
+    /// Somebody who does not see a connection does not end it.
+    @Test(arguments: [
+        (TCPField.rst, (1 << 20) - 1, true), (TCPField.rst, 1 << 20, false),
+        (TCPField.rst, -(1 << 20) + 1, true), (TCPField.rst, -(1 << 20), false),
+        (TCPField.rst | TCPField.ack, 1 << 31, false), (TCPField.rst, 0, true),
+    ])
+    func aResetIsNearWhatIsExpected(flags: UInt8, distance: Int, isEnd: Bool) throws {
+        var tap = Tap()
+        tap.rules = ClassRules()
+        var connection = Connection(serverPort: 443)
+        connection.open(&tap)
+        connection.send(&tap, from: .client, count: 900)
+        for _ in 0..<20 {
+            tap.wait(20)
+            connection.send(&tap, from: .server, count: 180)
+        }
+        #expect(try connection.record(tap).phase == .streaming)
+        for end in [Connection.End.server, .client] where end == .server || !isEnd {
+            let next = end == .client ? connection.clientSequence : connection.serverSequence
+            _ = connection.pass(
+                &tap, from: end, [], sequence: next &+ UInt32(truncatingIfNeeded: distance),
+                flags: flags)
+        }
+        #expect(try connection.record(tap).phase == (isEnd ? .idle : .streaming))
+        #expect((tap.table.tunnels[0].retired.oldest >= 0) == isEnd)
+    }
+
+    /// A payload that lies far away makes no end of its FIN either.
+    @Test func aForgedEndWithPayloadIsNone() throws {
+        var tap = Tap()
+        var connection = Connection(serverPort: 443)
+        connection.open(&tap)
+        connection.send(&tap, from: .client, count: 900)
+        for end in [Connection.End.client, .server] {
+            _ = connection.pass(
+                &tap, from: end, [1, 2, 3], sequence: 2_000_000_000,
+                flags: TCPField.fin | TCPField.ack)
+        }
+        #expect(tap.table.tunnels[0].retired.oldest < 0)
+    }
+
+    @Test(arguments: [(UInt32(4_000_000_001), true), (5, false)])
+    func aRefusalAcknowledgesWhatItRefuses(acknowledgment: UInt32, isEnd: Bool) {
+        var tap = Tap()
+        let connection = Connection(serverPort: 443)
+        _ = connection.pass(&tap, from: .client, [], flags: TCPField.syn)
+        var packet = connection.packet(
+            from: .server, sequence: 0, flags: TCPField.rst | TCPField.ack)
+        packet.acknowledgment = acknowledgment
+        _ = tap.pass(packet, [], direction: .inbound)
+        #expect((tap.table.tunnels[0].retired.oldest >= 0) == isEnd)
+    }
+
+    /// Whoever guessed well ended nothing: what goes on, goes on.
+    @Test func whatGoesOnAfterAnEndHadNotEnded() throws {
+        var tap = Tap(capacity: 100)
+        var connection = Connection(clientPort: 60_000, serverPort: 443)
+        connection.open(&tap)
+        connection.send(&tap, from: .client, count: 900)
+        connection.send(&tap, from: .server, count: 180)
+        _ = connection.pass(&tap, from: .server, [], flags: TCPField.rst)
+        #expect(tap.table.tunnels[0].retired.oldest >= 0)
+        // What was sent before is no sign.
+        _ = connection.pass(
+            &tap, from: .server, [1, 2, 3], sequence: connection.serverSequence &- 180,
+            flags: TCPField.ack)
+        #expect(tap.table.tunnels[0].retired.oldest >= 0)
+        for _ in 0..<20 {
+            tap.wait(20)
+            connection.send(&tap, from: .server, count: 180)
+        }
+        #expect(tap.table.tunnels[0].retired.oldest < 0)
+        #expect(try connection.record(tap).bytesIn == 21 * 180)
+        connection.close(&tap)
+        #expect(tap.table.tunnels[0].retired.oldest >= 0)
+    }
+
     @Test func aClockThatStandsStillOrGoesBackIsBorne() throws {
         var tap = Tap()
         var connection = Connection()

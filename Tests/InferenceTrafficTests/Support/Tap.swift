@@ -39,6 +39,7 @@ struct TapPacket {
     var destinationPort: UInt16
     var protocolNumber: UInt8 = 6
     var sequence: UInt32 = 0
+    var acknowledgment: UInt32 = 0
     var flags: UInt8 = TCPField.ack
     var window: UInt16 = 500
     var trafficClass: UInt8 = 0
@@ -76,6 +77,7 @@ struct TapPacket {
         }
         if transport == 20 {
             region.storeBigEndian(sequence, at: header + TCPField.sequence)
+            region.storeBigEndian(acknowledgment, at: header + TCPField.acknowledgment)
             region[header + TCPField.dataOffset] = 0x50
             region[header + TCPField.flags] = flags
             region.storeBigEndian(window, at: header + TCPField.window)
