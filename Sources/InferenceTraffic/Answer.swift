@@ -49,6 +49,13 @@ enum RequestIntent: UInt8 {
     case transfer
 }
 
+extension RequestSummary {
+    fileprivate var hasShortDeadline: Bool {
+        firstTokenMilliseconds >= 0
+            && firstTokenMilliseconds <= FlowLimits.firstTokenMillisecondsMax
+    }
+}
+
 extension Answer {
     /// What the head of a request says.
     mutating func take(_ request: RequestSummary) {
@@ -59,8 +66,9 @@ extension Answer {
         switch (request.objective, request.path) {
         case (.interactive, _): intent = .interactive
         case (.batch, _): intent = .background
-        case (_, .embeddings), (_, .batches), (_, .files): intent = .background
         case (_, .transfer): intent = .transfer
+        case _ where request.hasShortDeadline: intent = .interactive
+        case (_, .embeddings), (_, .batches), (_, .files): intent = .background
         case (_, .generation), (_, .other): intent = .interactive
         }
     }

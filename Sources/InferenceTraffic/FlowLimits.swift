@@ -47,6 +47,8 @@ enum FlowLimits {
     static let tokenCalmBytes: UInt32 = 16 << 10
     /// What IP and TCP need for headers at most: anything more counts as payload does.
     static let headerBytesMax = 120
+    /// Somebody waits where the first token is asked for within this, whatever for.
+    static let firstTokenMillisecondsMax: Int32 = 10_000
     /// A longer datagram is not small.
     static let smallDatagramBytes = 600
 

@@ -48,7 +48,7 @@ public struct FlowTable: ~Copyable {
         let scannerCount = min(
             max(capacity / FlowLimits.scannersPerFlow, FlowLimits.scannersMin),
             FlowLimits.scannersMax)
-        scanners = ScannerPool(capacity: scannerCount, seed: (seed.1, seed.0))
+        scanners = ScannerPool(capacity: scannerCount)
         measureTable = MeasureTable(seed: seed)
     }
 

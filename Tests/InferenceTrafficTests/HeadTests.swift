@@ -151,6 +151,25 @@ import Testing
         }
     }
 
+    /// Who names a short deadline waits, whatever the path says.
+    @Test(arguments: [
+        ("10000", "", TrafficClass.prompt), ("0", "", .prompt), ("10001", "", .background),
+        ("soon", "", .background), ("250", "x-gateway-inference-objective: batch", .background),
+    ])
+    func aShortDeadlineIsHeard(deadline: String, field: String, expected: TrafficClass) {
+        var tap = Tap()
+        var connection = Connection()
+        connection.open(&tap)
+        connection.send(
+            &tap, from: .client,
+            post(
+                "/v1/embeddings", length: 500_000,
+                fields: ["x-slo-ttft-ms: \(deadline)"] + (field.isEmpty ? [] : [field])))
+        connection.send(&tap, from: .client, count: 28_000)
+        let verdict = connection.send(&tap, from: .client, count: 28_000)
+        #expect(verdict.trafficClass == expected)
+    }
+
     @Test func anInterimAnswerIsNone() throws {
         var tap = Tap()
         var connection = Connection()

@@ -5,7 +5,7 @@ enum FirstBytes {
     enum Decision: Equatable {
         case undecided
         case unknown
-        case `is`(StreamProtocol, isMidway: Bool)
+        case `is`(StreamProtocol)
     }
 
     /// Undecided for less than ``countMax`` bytes only.
@@ -16,7 +16,7 @@ enum FirstBytes {
         // RFC 4253, section 4.2: either side may send its version first.
         if isBeginning(bytes, of: .ssh, vocabulary) {
             return bytes.count == vocabulary.count(of: .ssh)
-                ? .is(.ssh, isMidway: false) : .undecided
+                ? .is(.ssh) : .undecided
         }
         return side == .client
             ? decideRequest(bytes, vocabulary) : decideSettings(bytes)
@@ -26,7 +26,7 @@ enum FirstBytes {
     private static func decideTLS(_ bytes: ByteRegion) -> Decision {
         if bytes.count > 1, bytes[1] != 3 { return .unknown }
         guard bytes.count == 3 else { return .undecided }
-        return bytes[2] <= 4 ? .is(.tls, isMidway: bytes[0] == 0x17) : .unknown
+        return bytes[2] <= 4 ? .is(.tls) : .unknown
     }
 
     /// A method and a space, or the preface of HTTP/2 (RFC 9113, section 3.4).
@@ -35,10 +35,10 @@ enum FirstBytes {
     ) -> Decision {
         if isBeginning(bytes, of: .http2Preface, vocabulary) {
             return bytes.count == vocabulary.count(of: .http2Preface)
-                ? .is(.http2, isMidway: false) : .undecided
+                ? .is(.http2) : .undecided
         }
         let last = bytes[bytes.count &- 1]
-        if last == Byte.space, bytes.count >= 4 { return .is(.http1, isMidway: false) }
+        if last == Byte.space, bytes.count >= 4 { return .is(.http1) }
         let isMethod = last &- 0x41 < 26 || last == UInt8(ascii: "-")
         return isMethod && bytes.count <= methodMax ? .undecided : .unknown
     }
@@ -53,7 +53,7 @@ enum FirstBytes {
             default: bytes[place] == 0
             }
         guard isExpected else { return .unknown }
-        return place == 8 ? .is(.http2, isMidway: false) : .undecided
+        return place == 8 ? .is(.http2) : .undecided
     }
 
     private static func isBeginning(

@@ -360,7 +360,7 @@ struct HTTP1Message {
             isChunked = true
             return
         case .method, .path, .status, .other: return
-        case .contentType, .objective, .firstTokenMilliseconds, .fairness: break
+        case .contentType, .objective, .firstTokenMilliseconds: break
         }
         if isRequest {
             exchange.request.note(field, meaning)

@@ -50,8 +50,6 @@ public struct RequestSummary: Sendable, Hashable {
     public var objective = Objective.none
     /// Value of `x-slo-ttft-ms`; -1 where there is none.
     public var firstTokenMilliseconds: Int32 = -1
-    /// Keyed hash of `x-gateway-inference-fairness-id`; 0 where there is none.
-    public var fairnessHash: UInt32 = 0
     /// Bytes of the body; -1 where the head does not say. At most 2^40 - 1.
     public var contentLength: Int64 = -1
 

@@ -37,13 +37,6 @@ extension ScanEvents {
         kinds.insert(.usage)
         self.tokens &+= tokens
     }
-
-    mutating func record(byteCount: UInt16) {
-        kinds.insert(.records)
-        records &+= 1
-        recordBytes &+= UInt32(byteCount)
-        largestRecord = max(largestRecord, byteCount)
-    }
 }
 
 extension RequestSummary {
@@ -61,7 +54,6 @@ extension RequestSummary {
             if meaning < Vocabulary.noNumber {
                 firstTokenMilliseconds = Int32(truncatingIfNeeded: meaning)
             }
-        case .fairness: fairnessHash = UInt32(truncatingIfNeeded: meaning)
         case .other, .status, .transferEncoding: break
         }
     }
@@ -76,9 +68,7 @@ extension ResponseSummary {
         case .contentLength: contentLength = min(Int64(clamping: meaning), contentLengthMax)
         case .contentType:
             contentType = ContentType(rawValue: UInt8(truncatingIfNeeded: meaning)) ?? .other
-        case .other, .method, .path, .transferEncoding, .objective, .firstTokenMilliseconds,
-            .fairness:
-            break
+        case .other, .method, .path, .transferEncoding, .objective, .firstTokenMilliseconds: break
         }
     }
 }

@@ -33,7 +33,7 @@ public enum GiveUpReason: UInt8, Sendable {
     case tooMany
     /// The context went to another connection.
     case recycled
-    /// Nothing more to learn (SSH).
+    /// Nothing more to learn (TLS, SSH).
     case finished
 }
 
@@ -60,18 +60,14 @@ public struct ScanEvents: Sendable {
         public static let responseChunk = Kinds(rawValue: 1 << 6)
         /// The last byte of a response.
         public static let responseEnded = Kinds(rawValue: 1 << 7)
-        /// A whole TLS ClientHello: ``ScanEvents/hello``.
-        public static let hello = Kinds(rawValue: 1 << 8)
-        /// A TLS record of application data began.
-        public static let records = Kinds(rawValue: 1 << 9)
         /// Tokens were counted: ``ScanEvents/tokens``.
-        public static let usage = Kinds(rawValue: 1 << 10)
+        public static let usage = Kinds(rawValue: 1 << 8)
         /// Nothing new: all of it had been seen.
-        public static let retransmission = Kinds(rawValue: 1 << 11)
+        public static let retransmission = Kinds(rawValue: 1 << 9)
         /// Bytes are missing before these.
-        public static let gap = Kinds(rawValue: 1 << 12)
+        public static let gap = Kinds(rawValue: 1 << 10)
         /// The handle is of no more use: ``ScanEvents/reason``.
-        public static let gaveUp = Kinds(rawValue: 1 << 13)
+        public static let gaveUp = Kinds(rawValue: 1 << 11)
     }
 
     public var kinds: Kinds = []
@@ -96,36 +92,9 @@ public struct ScanEvents: Sendable {
     /// Pieces of responses that began: HTTP/1.1 chunks, HTTP/2 DATA frames with content, gRPC
     /// messages; 1 where a body has no framing of its own.
     public var responseChunks: UInt16 = 0
-    /// TLS records of application data that began, of the side that sent this piece; handshake
-    /// messages that TLS 1.3 disguises as such are left out as far as they can be told.
-    public var records: UInt16 = 0
-    /// Sum of the lengths in the headers of those records.
-    public var recordBytes: UInt32 = 0
-    /// Of the largest of them.
-    public var largestRecord: UInt16 = 0
-    public var hello = HelloSummary()
     /// Tokens that usage records newly account for; a response that tells its sum several times
     /// is counted once.
     public var tokens: UInt32 = 0
-
-    public init() {}
-}
-
-/// What a TLS ClientHello offers in clear.
-public struct HelloSummary: Sendable, Hashable {
-    /// Protocols offered by ALPN (RFC 7301).
-    public struct ApplicationProtocols: OptionSet, Sendable, Hashable {
-        public let rawValue: UInt8
-        @inlinable public init(rawValue: UInt8) { self.rawValue = rawValue }
-
-        public static let http1 = ApplicationProtocols(rawValue: 1)
-        public static let http2 = ApplicationProtocols(rawValue: 2)
-        public static let other = ApplicationProtocols(rawValue: 4)
-    }
-
-    /// ``ScannerPool/hash(serverName:)`` of the server name (RFC 6066, section 3), 0 without one.
-    public var serverNameHash: UInt64 = 0
-    public var applicationProtocols: ApplicationProtocols = []
 
     public init() {}
 }

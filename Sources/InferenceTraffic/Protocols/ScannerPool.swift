@@ -48,12 +48,11 @@ public struct ScannerPool: ~Copyable {
     /// - Parameters:
     ///   - capacity: Connections that can be read at once, about 5.2 KiB each.
     ///   - tunnels: Tunnels that have shares of their own; numbers from there on share with others.
-    ///   - seed: Secret; for hashes of server names and fairness IDs.
-    public init(capacity: Int = 1024, tunnels: Int = 1024, seed: (UInt64, UInt64)) {
+    public init(capacity: Int = 1024, tunnels: Int = 1024) {
         self.capacity = capacity
         contexts = FixedTable(repeating: Context(), count: capacity)
         self.tunnels = FixedTable(repeating: Tunnel(), count: tunnels)
-        tables = ProtocolTables(seed: seed)
+        tables = ProtocolTables()
         arena = ByteArena(count: capacity * Self.memoryByteCount)
         firstFree = 0
         for index in 0..<capacity {
@@ -132,11 +131,6 @@ public struct ScannerPool: ~Copyable {
     /// Contexts that a tunnel has.
     public func count(of tunnel: Int) -> Int {
         Int(tunnels[Int(UInt(bitPattern: tunnel) % UInt(tunnels.count))].count)
-    }
-
-    /// What ``HelloSummary/serverNameHash`` is for a name. For control paths.
-    public func hash(serverName: String) -> UInt64 {
-        ByteArena.withCopy(of: Array(serverName.utf8)) { tables.vocabulary.hash($0) }
     }
 
     // MARK: - Shares

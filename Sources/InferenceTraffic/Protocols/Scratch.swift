@@ -29,8 +29,8 @@ struct ProtocolTables: ~Copyable {
     let vocabulary: Vocabulary
     let hpack: HPACKTables
 
-    init(seed: (UInt64, UInt64)) {
-        let vocabulary = Vocabulary(seed: seed)
+    init() {
+        let vocabulary = Vocabulary()
         hpack = HPACKTables(vocabulary: vocabulary)
         self.vocabulary = vocabulary
     }

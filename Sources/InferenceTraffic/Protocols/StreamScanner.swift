@@ -25,12 +25,10 @@ struct StreamScanner {
         var firstCount: UInt8 = 0
         var http1: HTTP1Message
         var http2: HTTP2Frames
-        var tls: TLSRecords
 
         init(isClient: Bool) {
             http1 = HTTP1Message(isRequest: isClient)
             http2 = HTTP2Frames(isClient: isClient)
-            tls = TLSRecords(isClient: isClient)
         }
     }
 
@@ -39,7 +37,6 @@ struct StreamScanner {
     private var server = Side(isClient: false)
     private var http1 = HTTP1Exchange()
     private var http2 = HTTP2Exchange()
-    private var tls = TLSExchange()
     private var detectionClock = HeadClock()
 
     /// What one call lends.
@@ -181,12 +178,11 @@ struct StreamScanner {
             switch FirstBytes.decide(first.prefix(count), side, tables.vocabulary) {
             case .undecided: continue
             case .unknown: return events.fail(.unknownProtocol)
-            case .is(let known, let isMidway):
+            case .is(let known):
                 `protocol` = known
-                tls.isMidway = isMidway
                 detectionClock = HeadClock()
                 events.kinds.insert(.protocolKnown)
-                if known == .ssh { return events.fail(.finished) }
+                if known == .ssh || known == .tls { return events.fail(.finished) }
                 read(
                     first.prefix(count), from: side, in: surroundings, events: &events,
                     tables: tables)
@@ -227,15 +223,7 @@ struct StreamScanner {
                 bytes, scratch: memory.serverScratch, entries: memory.serverEntries,
                 exchange: &http2, streams: memory.streams, events: &events,
                 readsUsage: readsUsage, now: now, tables: tables)
-        case (.tls, .client):
-            client.tls.read(
-                bytes, exchange: &tls, events: &events, now: now,
-                vocabulary: tables.vocabulary)
-        case (.tls, .server):
-            server.tls.read(
-                bytes, exchange: &tls, events: &events, now: now,
-                vocabulary: tables.vocabulary)
-        case (.unknown, _), (.ssh, _): events.fail(.unknownProtocol)
+        case (.unknown, _), (.tls, _), (.ssh, _): events.fail(.unknownProtocol)
         }
     }
 
@@ -245,9 +233,7 @@ struct StreamScanner {
         case (.http1, .server): server.http1.skippable
         case (.http2, .client): client.http2.skippable
         case (.http2, .server): server.http2.skippable
-        case (.tls, .client): client.tls.skippable
-        case (.tls, .server): server.tls.skippable
-        case (.unknown, _), (.ssh, _): 0
+        case (.unknown, _), (.tls, _), (.ssh, _): 0
         }
     }
 
@@ -265,9 +251,7 @@ struct StreamScanner {
             client.http2.skip(count, exchange: &http2, streams: streams, events: &events)
         case (.http2, .server):
             server.http2.skip(count, exchange: &http2, streams: streams, events: &events)
-        case (.tls, .client): client.tls.skip(count)
-        case (.tls, .server): server.tls.skip(count)
-        case (.unknown, _), (.ssh, _): break
+        case (.unknown, _), (.tls, _), (.ssh, _): break
         }
     }
 
@@ -290,8 +274,7 @@ struct StreamScanner {
         case .unknown: detectionClock.isLate(now: now)
         case .http1: client.http1.isLate(now: now) || server.http1.isLate(now: now)
         case .http2: client.http2.isLate(now: now) || server.http2.isLate(now: now)
-        case .tls: client.tls.isLate(now: now) || server.tls.isLate(now: now)
-        case .ssh: false
+        case .tls, .ssh: false
         }
     }
 

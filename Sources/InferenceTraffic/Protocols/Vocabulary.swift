@@ -6,7 +6,7 @@ enum HTTPField: UInt8 {
     case other
     case method, path, status
     case contentLength, contentType, transferEncoding
-    case objective, firstTokenMilliseconds, fairness
+    case objective, firstTokenMilliseconds
 }
 
 /// The words that scanners know, laid out for comparisons, and what fields mean by them.
@@ -14,10 +14,8 @@ struct Vocabulary: ~Copyable {
     private let arena: ByteArena
     /// Where each word begins, and at last where all end.
     private var starts: FixedTable<UInt16>
-    private let seed: (UInt64, UInt64)
 
-    init(seed: (UInt64, UInt64)) {
-        self.seed = seed
+    init() {
         let words = Word.allCases.map { Array($0.spelling.utf8) }
         arena = ByteArena(count: words.reduce(0) { $0 + $1.count })
         starts = FixedTable(repeating: 0, count: words.count + 1)
@@ -69,7 +67,7 @@ struct Vocabulary: ~Copyable {
 
     /// - Parameter name: Whole.
     func field(named name: ByteRegion) -> HTTPField {
-        switch first(of: Word.fieldMethod.rawValue...Word.fieldFairness.rawValue, equalTo: name) {
+        switch first(of: Word.fieldMethod.rawValue...Word.fieldFirstToken.rawValue, equalTo: name) {
         case .fieldMethod: .method
         case .fieldPath: .path
         case .fieldStatus: .status
@@ -78,7 +76,6 @@ struct Vocabulary: ~Copyable {
         case .fieldTransferEncoding: .transferEncoding
         case .fieldObjective: .objective
         case .fieldFirstToken: .firstTokenMilliseconds
-        case .fieldFairness: .fairness
         default: .other
         }
     }
@@ -101,7 +98,6 @@ struct Vocabulary: ~Copyable {
         case .objective: UInt64(objective(value).rawValue)
         case .firstTokenMilliseconds:
             isWhole ? min(Self.number(value) ?? Self.noNumber, Self.noNumber) : Self.noNumber
-        case .fairness: UInt64(UInt32(truncatingIfNeeded: hash(value)) | 1)
         }
     }
 
@@ -221,28 +217,6 @@ struct Vocabulary: ~Copyable {
             return .generation
         }
         return .other
-    }
-
-    // MARK: - Hashes
-
-    /// Keyed, and blind to the case of letters; never 0.
-    func hash(_ value: ByteRegion) -> UInt64 {
-        var state = hashStart
-        for offset in 0..<value.count { state = Self.hash(state, value[offset]) }
-        return hashEnd(state)
-    }
-
-    var hashStart: UInt64 { seed.0 ^ 0xCBF2_9CE4_8422_2325 }
-
-    static func hash(_ state: UInt64, _ byte: UInt8) -> UInt64 {
-        (state ^ UInt64(byte.lowercased)) &* 0x0000_0100_0000_01B3
-    }
-
-    func hashEnd(_ state: UInt64) -> UInt64 {
-        var word = state ^ seed.1
-        word = (word ^ (word &>> 30)) &* 0xBF58_476D_1CE4_E5B9
-        word = (word ^ (word &>> 27)) &* 0x94D0_49BB_1331_11EB
-        return max(word ^ (word &>> 31), 1)
     }
 }
 

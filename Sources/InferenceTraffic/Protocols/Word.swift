@@ -2,7 +2,7 @@
 enum Word: Int, CaseIterable {
     // Names of fields.
     case fieldMethod, fieldPath, fieldStatus, fieldContentLength, fieldContentType
-    case fieldTransferEncoding, fieldObjective, fieldFirstToken, fieldFairness
+    case fieldTransferEncoding, fieldObjective, fieldFirstToken
     // Methods, compared in lower case after their case was checked.
     case get, head, post, put, delete, options, connect
     // Values.
@@ -33,7 +33,6 @@ enum Word: Int, CaseIterable {
         case .fieldTransferEncoding: "transfer-encoding"
         case .fieldObjective: "x-gateway-inference-objective"
         case .fieldFirstToken: "x-slo-ttft-ms"
-        case .fieldFairness: "x-gateway-inference-fairness-id"
         case .get: "get"
         case .head: "head"
         case .post: "post"

@@ -9,7 +9,7 @@ import Testing
 @Suite struct HPACKTests {
     /// A decoder with its memory.
     struct Reader: ~Copyable {
-        let tables = ProtocolTables(seed: (1, 2))
+        let tables = ProtocolTables()
         let scratch = ByteArena(count: Scratch.byteCount)
         let entries = ByteArena(count: HPACKDynamicTable.byteCount)
         var decoder = HPACKDecoder()

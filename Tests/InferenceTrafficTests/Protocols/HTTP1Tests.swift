@@ -12,7 +12,7 @@ import Testing
         var events = line.client(
             Self.chat + "Content-Type: application/json\r\nContent-Length: 4\r\n"
                 + "X-SLO-TTFT-ms:  250 \r\nx-gateway-inference-objective: Chat-Interactive\r\n"
-                + "x-gateway-inference-fairness-id: branch-7\r\n\r\n{")
+                + "\r\n{")
         #expect(
             events.kinds == [.protocolKnown, .requestStarted, .requestHeaders])
         #expect(events.request.method == .post)
@@ -21,7 +21,6 @@ import Testing
         #expect(events.request.contentLength == 4)
         #expect(events.request.firstTokenMilliseconds == 250)
         #expect(events.request.objective == .interactive)
-        #expect(events.request.fairnessHash != 0)
         #expect(events.requestBodyBytes == 1)
         #expect(events.openRequests == 1)
         events = line.client("..}")

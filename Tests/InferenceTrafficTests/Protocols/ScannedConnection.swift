@@ -5,7 +5,7 @@ import TestSupport
 
 /// A connection whose bytes go through a scanner of its own, and what it told in all.
 struct ScannedConnection: ~Copyable {
-    var pool = ScannerPool(capacity: 2, tunnels: 2, seed: (1, 2))
+    var pool = ScannerPool(capacity: 2, tunnels: 2)
     var handle: ScannerHandle
     var next: [StreamSide: UInt32] = [.client: 0xFFFF_FFF0, .server: 7]
     var now: UInt64 = 1_000_000_000
@@ -23,10 +23,7 @@ struct ScannedConnection: ~Copyable {
         var requestBytes = 0
         var responseBytes = 0
         var interim = 0
-        var records = 0
-        var recordBytes = 0
         var tokens = 0
-        var hello: HelloSummary?
         var proto = StreamProtocol.unknown
         var reason = GiveUpReason.none
         var open = 0
@@ -66,15 +63,12 @@ struct ScannedConnection: ~Copyable {
         if events.kinds.contains(.requestHeaders) { total.requests.append(events.request) }
         if events.kinds.contains(.responseHeaders) { total.responses.append(events.response) }
         if events.kinds.contains(.interimResponse) { total.interim += 1 }
-        if events.kinds.contains(.hello) { total.hello = events.hello }
         total.started += Int(events.requestsStarted)
         total.ended += Int(events.requestsEnded)
         total.answered += Int(events.responsesStarted)
         total.finished += Int(events.responsesEnded)
         total.requestBytes += Int(events.requestBodyBytes)
         total.responseBytes += Int(events.responseBodyBytes)
-        total.records += Int(events.records)
-        total.recordBytes += Int(events.recordBytes)
         total.tokens += Int(events.tokens)
         total.proto = events.protocol
         total.reason = events.reason

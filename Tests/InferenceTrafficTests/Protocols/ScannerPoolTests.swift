@@ -18,7 +18,7 @@ import Testing
     }
 
     @Test func aTunnelMayHaveEverythingWhileNobodyElseAsks() {
-        var pool = ScannerPool(capacity: 8, tunnels: 4, seed: (1, 2))
+        var pool = ScannerPool(capacity: 8, tunnels: 4)
         for number in 0..<8 {
             let handle = pool.open(tunnel: 0, now: UInt64(number))
             #expect(!handle.isNone)
@@ -28,7 +28,7 @@ import Testing
 
     /// One tenant's slow connections take their own contexts, and those beyond their share go.
     @Test func aFloodTakesNobodyElsesShare() {
-        var pool = ScannerPool(capacity: 8, tunnels: 4, seed: (1, 2))
+        var pool = ScannerPool(capacity: 8, tunnels: 4)
         var now: UInt64 = 0
         for _ in 0..<8 { _ = pool.open(tunnel: 0, now: now) }
         var theirs: [ScannerHandle] = []
@@ -50,7 +50,7 @@ import Testing
     }
 
     @Test func threeTunnelsShareAlike() {
-        var pool = ScannerPool(capacity: 9, tunnels: 3, seed: (1, 2))
+        var pool = ScannerPool(capacity: 9, tunnels: 3)
         for tunnel in [0, 1, 2] {
             for number in 0..<9 { _ = pool.open(tunnel: tunnel, now: UInt64(number)) }
         }
@@ -58,7 +58,7 @@ import Testing
     }
 
     @Test func moreTunnelsThanContextsTakeTurns() {
-        var pool = ScannerPool(capacity: 2, tunnels: 8, seed: (1, 2))
+        var pool = ScannerPool(capacity: 2, tunnels: 8)
         for tunnel in 0..<8 {
             let handle = pool.open(tunnel: tunnel, now: 0)
             let events = Self.feed(&pool, handle, "GET / HTTP/1.1\r\n\r\n")
@@ -68,7 +68,7 @@ import Testing
     }
 
     @Test func theLeastRecentlyUsedGoesFirst() {
-        var pool = ScannerPool(capacity: 3, tunnels: 1, seed: (1, 2))
+        var pool = ScannerPool(capacity: 3, tunnels: 1)
         let handles = (0..<3).map { _ in pool.open(tunnel: 0, now: 0) }
         let used = Self.feed(&pool, handles[0], "GET ", now: 1_000_000_000)
         #expect(used.reason == .none)
@@ -80,7 +80,7 @@ import Testing
     }
 
     @Test func handlesThatAreGoneAreHarmless() {
-        var pool = ScannerPool(capacity: 1, tunnels: 1, seed: (1, 2))
+        var pool = ScannerPool(capacity: 1, tunnels: 1)
         let first = pool.open(tunnel: 0, now: 0)
         pool.close(first)
         pool.close(first)
@@ -98,7 +98,7 @@ import Testing
 
     /// A context says nothing of the connection that had it before.
     @Test func aContextBeginsAnew() {
-        var pool = ScannerPool(capacity: 1, tunnels: 1, seed: (1, 2))
+        var pool = ScannerPool(capacity: 1, tunnels: 1)
         let first = pool.open(tunnel: 0, now: 0)
         let preface = String(decoding: HTTP2Writer.preface, as: UTF8.self)
         _ = Self.feed(&pool, first, preface)
@@ -125,6 +125,21 @@ import Testing
         }
     }
 
+    /// Nothing that is in clear there decides anything.
+    @Test(arguments: [
+        ([0x16, 3, 1], true), ([0x16, 3, 4, 9], true), ([0x16, 3, 5], false), ([0x16, 2], false),
+        ([0x17, 3, 3, 0, 9], true),
+    ])
+    func tlsIsToldAndLeftAlone(bytes: [UInt8], isTLS: Bool) {
+        for side in [StreamSide.client, .server] {
+            var line = ScannedConnection()
+            let events = line.send(side, bytes)
+            #expect(events.protocol == (isTLS ? .tls : .unknown))
+            #expect(events.reason == (isTLS ? .finished : .unknownProtocol))
+            #expect(line.pool.count(of: 0) == 0)
+        }
+    }
+
     @Test(arguments: 1...10)
     func randomBytesEndTheScanner(seed: Int) {
         print("garbage seed \(seed)")
@@ -140,14 +155,14 @@ import Testing
     }
 
     @Test func nothingAllocatesPerPacket() {
-        var pool = ScannerPool(capacity: 16, tunnels: 2, seed: (1, 2))
+        var pool = ScannerPool(capacity: 16, tunnels: 2)
         let request = ByteArena(
             Array("POST /v1/chat/completions HTTP/1.1\r\nContent-Length: 2\r\n\r\n{}".utf8))
         let answer = ByteArena(
             Array(
                 ("HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 22\r\n"
                     + "\r\n{\"output_tokens\": 123}").utf8))
-        let hello = ByteArena(TLSTests.record(22, TLSTests.chatHello))
+        let hello = ByteArena([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3])
         let http2 = ByteArena(
             HTTP2Writer.preface + HTTP2Writer.settings()
                 + HTTP2Writer.frame(
@@ -166,7 +181,7 @@ import Testing
             let two = pool.open(tunnel: 1, now: now)
             let third = pool.feed(
                 two, hello.whole, sequence: 0, from: .client, readsUsage: true, now: now)
-            if third.kinds.contains(.hello) { hellos += 1 }
+            if third.protocol == .tls { hellos += 1 }
             let three = pool.open(tunnel: 1, now: now)
             // Out of order, too.
             let early = http2.whole.region(from: 30)
