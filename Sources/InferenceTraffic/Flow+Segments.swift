@@ -267,7 +267,8 @@ extension Flow {
         case .unknownProtocol:
             // Where the beginning was seen, there is nothing to understand later.
             if isSideKnown { scansLeft = 0 }
-        case .hugeHead, .slowHead, .manyHeads, .ambiguous, .malformed, .upgraded, .tooMany, .finished:
+        case .hugeHead, .slowHead, .manyHeads, .ambiguous, .malformed, .upgraded, .tooMany,
+            .finished:
             scansLeft = 0
         }
     }

@@ -260,7 +260,7 @@ extension FlowTable {
         return verdict
     }
 
-    /// What has no ports, or pieces of it: policy of its addresses, and what the tunnel sends of it.
+    /// What has no ports, or pieces of it: policy of its addresses, and how much the tunnel sends.
     @inline(never)
     private mutating func untracked(
         _ packet: IPPacket, _ direction: FlowDirection, _ tunnel: Int, _ ceiling: TrafficClass,
