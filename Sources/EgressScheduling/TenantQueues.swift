@@ -187,29 +187,34 @@ public struct TenantQueues: ~Copyable {
             }
             let (level, isWeighted) = nextClass(of: path, tenant, now)
             let (flow, isNew) = nextFlow(of: path, level)
+            let record = frames[Int(flows[flow].first)]
             if tenants[tenant].isCapped || tenants[tenant].isPromised {
-                let size = Int(frames[Int(flows[flow].first)].byteCount)
-                guard pay(size, tenant, now) else { continue }
+                guard pay(Int(record.byteCount), tenant, now) else { continue }
             }
-            return send(
-                from: flow, isSparse: isNew || level <= Self.activation, isWeighted: isWeighted,
-                ring: ring, now)
+            let trafficClass = flows[flow].trafficClass
+            let waited = now >= record.enqueuedAt ? now &- record.enqueuedAt : 0
+            let isSignalled = send(
+                record, from: flow, waited: waited, isWeighted: isWeighted, ring: ring, now)
+            return Departure(
+                slot: record.slot, tenant: tenant, path: paths[path].peer,
+                trafficClass: trafficClass, isSparse: isNew || level <= Self.activation,
+                sojournNanoseconds: waited, isSignalled: isSignalled,
+                byteCount: Int(record.byteCount), wireByteCount: Int(record.wireByteCount))
         }
         if isLinkShaped { link.pause() }
         return nil
     }
 
     /// Takes the first frame of a flow out, and charges it to everyone it concerns.
-    @inline(__always)
+    ///
+    /// - Returns: Whether the flow's queue stands.
     private mutating func send(
-        from flow: Int, isSparse: Bool, isWeighted: Bool, ring: Int, _ now: UInt64
-    ) -> Departure {
-        let record = frames[Int(flows[flow].first)]
+        _ record: Frame, from flow: Int, waited: UInt64, isWeighted: Bool, ring: Int,
+        _ now: UInt64
+    ) -> Bool {
         let (size, wire) = (Int(record.byteCount), Int(record.wireByteCount))
         let (tenant, path) = (Int(flows[flow].tenant), Int(flows[flow].path))
-        let trafficClass = flows[flow].trafficClass
         let level = Int(flows[flow].level)
-        let waited = now >= record.enqueuedAt ? now &- record.enqueuedAt : 0
         var isSignalled = false
         if paths[path].watchesDelay && level != Self.control {
             // A packet by itself is no queue (RFC 8289, section 4.1).
@@ -230,10 +235,7 @@ public struct TenantQueues: ~Copyable {
             deactivate(tenant)
             if isLinkShaped && count == 0 { link.pause() }
         }
-        return Departure(
-            slot: record.slot, tenant: tenant, path: paths[path].peer,
-            trafficClass: trafficClass, isSparse: isSparse, sojournNanoseconds: waited,
-            isSignalled: isSignalled, byteCount: size, wireByteCount: wire)
+        return isSignalled
     }
 
     /// Takes back the latest departure because its frame was dropped: what it took of shapers,
