@@ -22,7 +22,9 @@ extension TenantQueues {
     /// `token` at least half of what it has in common with `activation`. What `token` and
     /// `activation` get against the weighted ones is the larger of their cap and their weights.
     @inline(__always)
-    mutating func nextClass(of path: Int, _ tenant: Int, _ now: UInt64) -> (level: Int, isWeighted: Bool) {
+    mutating func nextClass(
+        of path: Int, _ tenant: Int, _ now: UInt64
+    ) -> (level: Int, isWeighted: Bool) {
         let waiting = paths[path].waiting
         guard waiting & (waiting &- 1) != 0 else { return (waiting.trailingZeroBitCount, false) }
         return chooseClass(of: path, tenant, waiting, now)

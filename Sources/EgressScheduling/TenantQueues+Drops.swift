@@ -42,8 +42,9 @@ extension TenantQueues {
         return dropFromLongest()
     }
 
-    /// Where flows that nobody has seen before hold many times as much as any one flow, together,
-    /// there may be one sender behind them: the newest gives way, whatever its length.
+    /// Where flows that begin, and not soon after they were here, together hold many times as much
+    /// as any one flow, there may be one sender behind them: the newest gives way, whatever its
+    /// length.
     private mutating func newestFlow(of group: Int, ifLongest byteCount: Int) -> Int? {
         guard classes[group].newBytes > Self.newFlowsMax &* byteCount else { return nil }
         while true {

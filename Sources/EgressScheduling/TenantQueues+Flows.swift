@@ -7,14 +7,15 @@ import PacketFormats
 ///
 /// - Flows that begin are ahead of the old ones by two quanta at most; then they get twice as many
 ///   bytes as those. Few sparse flows never come near that.
-/// - A flow stays known when it has no frames any more. When it comes back it goes before those
-///   that nobody has seen, again by two quanta at most. Who is known is forgotten when the room is
-///   needed, those who came back lately at last.
-/// - When there is no room, flows that nobody has seen count together: see ``drop(from:)``.
+/// - A flow stays known when it has no frames any more. When the next comes within a quarter of a
+///   second, as a stream's does and a port's in its turn does not, it goes before the other ones
+///   that begin, again by two quanta at most. Who is known is forgotten when the room is needed,
+///   those who came back soon at last.
+/// - When there is no room, those other ones count together: see ``drop(from:)``.
 extension TenantQueues {
     /// The queue for a frame, in the class and path where the frame belongs: found, moved or made.
     @inline(__always)
-    mutating func queue(for entry: EgressFrame, _ size: Int) -> Int {
+    mutating func queue(for entry: EgressFrame, _ size: Int, _ now: UInt64) -> Int {
         let tenant = entry.tenant
         let found = flowIndex.find(tenant, entry.flow)
         guard found >= 0 else {
@@ -26,7 +27,7 @@ extension TenantQueues {
         }
         let level = entry.trafficClass.rawValue
         if flows[found].place == .unlisted {
-            resume(found, in: path, entry.trafficClass, size)
+            resume(found, in: path, entry.trafficClass, size, now)
             return found
         }
         if level == flows[found].level && path == Int(flows[found].path) { return found }
@@ -52,16 +53,17 @@ extension TenantQueues {
 
     /// Lets a known flow begin again.
     private mutating func resume(
-        _ flow: Int, in path: Int, _ trafficClass: TrafficClass, _ size: Int
+        _ flow: Int, in path: Int, _ trafficClass: TrafficClass, _ size: Int, _ now: UInt64
     ) {
+        let isSoon = Self.ticks(now) &- flows[flow].latest <= Self.returningTicksMax
         let quantum = paths[path].quantumBytes
         flows[flow].path = Int32(truncatingIfNeeded: path)
         flows[flow].trafficClass = trafficClass
         flows[flow].level = trafficClass.rawValue
         flows[flow].deficit = quantum
         flows[flow].sojourn = SojournState()
-        flows[flow].isRecent = true
-        list(flow, size <= Int(quantum) ? .returning : .old)
+        flows[flow].isRecent = isSoon
+        list(flow, size > Int(quantum) ? .old : isSoon ? .returning : .new)
     }
 
     /// Frees a queue that has no frames, which there is: they are twice as many as frames. Those
@@ -109,8 +111,9 @@ extension TenantQueues {
     }
 
     @inline(__always)
-    mutating func append(_ frame: Int32, _ size: Int, to flow: Int) {
+    mutating func append(_ frame: Int32, _ size: Int, to flow: Int, _ now: UInt64) {
         let previous = flows[flow].append(frame, size)
+        flows[flow].latest = Self.ticks(now)
         let (place, length) = (flows[flow].place, flows[flow].byteCount)
         let (path, level) = (Int(flows[flow].path), Int(flows[flow].level))
         if previous >= 0 { frames[Int(previous)].next = frame }
@@ -311,6 +314,12 @@ extension TenantQueues {
     /// How far flows that begin may be ahead of others, and then how many bytes they get for each
     /// one of the others.
     static var aheadQuanta: Int { 2 }
+    /// A quarter of a second.
+    private static var returningTicksMax: UInt32 { 256 }
+
+    /// About milliseconds.
+    @inline(__always)
+    static func ticks(_ now: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: now &>> 20) }
 }
 
 extension TenantQueues.ClassQueue {

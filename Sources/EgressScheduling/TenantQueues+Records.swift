@@ -34,8 +34,10 @@ extension TenantQueues {
         /// The raw value of the class.
         var level: UInt8 = 0
         var place = Place.unlisted
-        /// It came back after it had had no frames, since the hand passed it.
+        /// It had no frames and came back soon, since the hand passed it.
         var isRecent = false
+        /// When its latest frame came, in ``TenantQueues/ticks(_:)``.
+        var latest: UInt32 = 0
         var byteCount = 0
         var sojourn = SojournState()
 
@@ -79,7 +81,7 @@ extension TenantQueues {
     struct ClassQueue {
         var count = 0
         var byteCount = 0
-        /// Flows that begin to send again, flows that nobody has seen before, and all others.
+        /// Flows that begin to send again soon, other ones that begin, and all others.
         var returningFlows = LinkedList()
         var newFlows = LinkedList()
         var oldFlows = LinkedList()

@@ -156,9 +156,9 @@ public struct TenantQueues: ~Copyable {
         frames[Int(frame)] = Frame(
             slot: entry.slot, byteCount: Int32(truncatingIfNeeded: size),
             wireByteCount: Int32(truncatingIfNeeded: wire), enqueuedAt: now)
-        let flow = queue(for: entry, size)
+        let flow = queue(for: entry, size, now)
         let isHead = flows[flow].first < 0
-        append(frame, size, to: flow)
+        append(frame, size, to: flow, now)
         if tenants[tenant].count == 0 {
             activate(tenant)
         } else if isHead || tenants[tenant].pathCount > 0 {

@@ -17,8 +17,10 @@ import Testing
 
     /// A stream of three chunks every 20 ms in a line that datagrams fill to 110 %, all of one
     /// class; it begins a little before them.
+    ///
+    /// - Parameter ports: After how many the sprayed flows repeat.
     private func stream(
-        seconds: UInt64, frameCapacity: Int, framesPerFlow: UInt32 = 1
+        seconds: UInt64, frameCapacity: Int, framesPerFlow: UInt32 = 1, ports: UInt32 = .max
     ) -> Outcome {
         var queues = TenantQueues(
             frameCapacity: frameCapacity, quantumBytes: 65_535, frameOverheadBytes: 600)
@@ -42,7 +44,7 @@ import Testing
         while now < end {
             while nextDatagram <= now {
                 // 22 Mbit/s with 4,000 datagrams a second.
-                add(2, flow: 100 + number / framesPerFlow, 592, wire: 688)
+                add(2, flow: 100 + number / framesPerFlow % ports, 592, wire: 688)
                 number += 1
                 nextDatagram += 250_000
             }
@@ -79,6 +81,17 @@ import Testing
     /// Nor with as many of each port as a new flow may have.
     @Test func datagramsOfShortFlowsDoNotStarveAStream() {
         let outcome = stream(seconds: 10, frameCapacity: 8_192, framesPerFlow: 3)
+        let most = outcome.delays.last ?? .max
+        print("\(outcome.delays.count) of \(outcome.sent), \(outcome.lost) lost, most \(most) ns")
+        #expect(outcome.lost == 0)
+        #expect(outcome.delays.count >= outcome.sent - 3)
+        #expect(most < 8 * Self.millisecond)
+    }
+
+    /// A port that comes back in its turn is no stream.
+    @Test(arguments: [2_000, 4_000, 28_000] as [UInt32])
+    func portsThatRepeatDoNotStarveAStream(ports: UInt32) {
+        let outcome = stream(seconds: 10, frameCapacity: 8_192, ports: ports)
         let most = outcome.delays.last ?? .max
         print("\(outcome.delays.count) of \(outcome.sent), \(outcome.lost) lost, most \(most) ns")
         #expect(outcome.lost == 0)
