@@ -20,10 +20,17 @@ public struct MarkingRules: Sendable, Hashable {
     /// Whether ``innerDSCP(of:)`` says anything.
     public let marksInner: Bool
     private let marks: ClassTable<DSCP>
+    /// What is written in the place of a claim beyond a ceiling.
+    private let heldMarks: ClassTable<DSCP>
+    private let claims: Claims
 
-    /// - Parameter classMarks: A class without one has the standard mark of managed networks.
+    /// - Parameters:
+    ///   - classMarks: A class without one has the standard mark of managed networks.
+    ///   - believedMarks: Classes that somebody reads from code points, whatever these say
+    ///     elsewhere; the better of the two is what such a code point claims.
     public init(
-        outer: Outer = .off, classMarks: [TrafficClass: DSCP] = [:], marksInner: Bool = false
+        outer: Outer = .off, classMarks: [TrafficClass: DSCP] = [:], marksInner: Bool = false,
+        believedMarks: [DSCP: TrafficClass] = [:]
     ) {
         self.outer = outer
         self.marksInner = marksInner
@@ -32,6 +39,20 @@ public struct MarkingRules: Sendable, Hashable {
             marks[trafficClass] = classMarks[trafficClass] ?? Self.standardMark(of: trafficClass)
         }
         self.marks = marks
+        let claims = Claims { dscp in
+            // Default forwarding is on every packet that nobody has marked.
+            guard dscp != .df else { return nil }
+            let meant = Self.meaning(of: dscp, marks)
+            return believedMarks[dscp].map { min($0, meant) } ?? meant
+        }
+        var heldMarks = marks
+        for trafficClass in TrafficClass.allCases {
+            // A class's mark may be believed to be a better one's: then none is written.
+            guard let claim = claims[marks[trafficClass]], claim < trafficClass else { continue }
+            heldMarks[trafficClass] = .df
+        }
+        self.claims = claims
+        self.heldMarks = heldMarks
     }
 
     public func mark(of trafficClass: TrafficClass) -> DSCP { marks[trafficClass] }
@@ -61,22 +82,25 @@ public struct MarkingRules: Sendable, Hashable {
     /// The code point itself, or the ceiling's where it claims more than the ceiling allows.
     ///
     /// Default forwarding claims nothing; only a ceiling of `background` makes it lower effort.
+    /// - Complexity: O(1), without an allocation.
+    @inline(__always)
     public func clamped(_ dscp: DSCP, to ceiling: TrafficClass) -> DSCP {
         if ceiling == .control { return dscp }
-        guard let claim = claim(of: dscp) else {
-            return ceiling == .background ? marks[.background] : dscp
+        guard let claim = claims[dscp] else {
+            return ceiling == .background ? heldMarks[.background] : dscp
         }
-        return claim < ceiling ? marks[ceiling] : dscp
+        return claim < ceiling ? heldMarks[ceiling] : dscp
     }
 
-    /// The best class that has this mark here, or what RFC 4594 would have it be; `nil` for
-    /// default forwarding.
-    public func claim(of dscp: DSCP) -> TrafficClass? {
-        if let marked = TrafficClass.allCases.first(where: { marks[$0] == dscp && dscp != .df }) {
+    /// The best class that this code point has here, is believed to be, or would be by RFC 4594;
+    /// `nil` for default forwarding.
+    public func claim(of dscp: DSCP) -> TrafficClass? { claims[dscp] }
+
+    private static func meaning(of dscp: DSCP, _ marks: ClassTable<DSCP>) -> TrafficClass {
+        if let marked = TrafficClass.allCases.first(where: { marks[$0] == dscp }) {
             return marked
         }
         switch dscp.rawValue {
-        case 0: return nil
         // CS6, CS7 and what routers may read as them (RFC 2474, section 4.2.2.2).
         case 48...63: return .control
         // Lower effort, and CS1 that RFC 3662 had for it.
@@ -99,5 +123,34 @@ public struct MarkingRules: Sendable, Hashable {
         case .bulk: .af12
         case .background: .le
         }
+    }
+}
+
+/// The class that each code point claims, as bits: a class is three bits wide.
+private struct Claims: Sendable, Hashable {
+    private var claimed: UInt64 = 0
+    private var first: UInt64 = 0
+    private var second: UInt64 = 0
+    private var third: UInt64 = 0
+
+    init(_ claim: (DSCP) -> TrafficClass?) {
+        for value in 0..<64 as Range<UInt8> {
+            guard let dscp = DSCP(rawValue: value), let trafficClass = claim(dscp) else {
+                continue
+            }
+            let bit = UInt64(1) << UInt64(value)
+            claimed |= bit
+            if trafficClass.rawValue & 1 != 0 { first |= bit }
+            if trafficClass.rawValue & 2 != 0 { second |= bit }
+            if trafficClass.rawValue & 4 != 0 { third |= bit }
+        }
+    }
+
+    @inline(__always)
+    subscript(dscp: DSCP) -> TrafficClass? {
+        let shift = UInt64(dscp.rawValue)
+        guard claimed >> shift & 1 != 0 else { return nil }
+        let value = first >> shift & 1 | (second >> shift & 1) << 1 | (third >> shift & 1) << 2
+        return TrafficClass(rawValue: UInt8(truncatingIfNeeded: value))
     }
 }

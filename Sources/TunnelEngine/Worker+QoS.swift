@@ -30,11 +30,10 @@ extension Worker {
         var place = FramePlace()
         let peer = peer(for: packet, of: tunnel)
         let qos = tunnels[tunnel].qos
-        var ceiling = qos.ceiling
+        let ceiling = max(ceiling(to: peer, of: tunnel), originCeiling(of: packet, in: tunnel))
         place.overheadBytes = linkOverheadBytes
         if tunnels[tunnel].peers.contains(peer) {
             place.peer = peer
-            ceiling = max(ceiling, tunnels[tunnel].peers[peer].qos.ceiling)
             if let line = tunnels[tunnel].peers[peer].qos.line {
                 place.overheadBytes = Int16(clamping: line.overheadBytes)
             }
@@ -59,6 +58,28 @@ extension Worker {
         return place
     }
 
+    /// The best class that this side's traffic to a peer may have: the greater is the lesser class.
+    @inline(__always)
+    private func ceiling(to peer: PeerID, of tunnel: TunnelID) -> TrafficClass {
+        max(tunnels[tunnel].qos.ceiling, ceiling(of: peer, in: tunnel))
+    }
+
+    /// The best class that a peer's traffic may have.
+    @inline(__always)
+    private func ceiling(of peer: PeerID, in tunnel: TunnelID) -> TrafficClass {
+        guard tunnels[tunnel].peers.contains(peer) else { return PeerQoS.noCeiling }
+        return max(tunnels[tunnel].qos.peersCeiling, tunnels[tunnel].peers[peer].qos.ceiling)
+    }
+
+    /// The best class that a frame may have because of the peer that it came from: what one peer
+    /// sends to another by way of this side stays what it may be. Of several peers that share the
+    /// source none is known.
+    @inline(__always)
+    private func originCeiling(of packet: IPPacket, in tunnel: TunnelID) -> TrafficClass {
+        guard tunnels[tunnel].limitedPeerCount > 0 else { return PeerQoS.noCeiling }
+        return ceiling(of: tunnels[tunnel].routes.peer(forSourceOf: packet), in: tunnel)
+    }
+
     /// Takes a packet's bytes from a budget, and from time to time what was seen of tokens.
     private mutating func isOver(
         _ budget: TenantBudget, _ byteCount: Int, of tunnel: TunnelID
@@ -77,10 +98,7 @@ extension Worker {
     /// sender may.
     mutating func takeNote(of packet: IPPacket, from peer: PeerID, of tunnel: TunnelID) {
         let qos = tunnels[tunnel].qos
-        var ceiling = PeerQoS.noCeiling
-        if tunnels[tunnel].peers.contains(peer) {
-            ceiling = tunnels[tunnel].peers[peer].qos.ceiling
-        }
+        let ceiling = ceiling(of: peer, in: tunnel)
         if ceiling != PeerQoS.noCeiling {
             let claimed = packet.dscp
             let allowed = qos.marking.clamped(claimed, to: ceiling)
@@ -217,7 +235,8 @@ extension Worker {
 
     /// Writes the class into the inner header where policy wants it there.
     ///
-    /// - Returns: The traffic class of outer headers.
+    /// - Returns: The traffic class of outer headers, which claims no more than ceilings allow
+    ///   whatever a host behind this side has put into the inner one.
     func mark(
         _ packet: IPPacket, _ trafficClass: TrafficClass, to peer: PeerID, of tunnel: TunnelID
     ) -> UInt8 {
@@ -227,7 +246,8 @@ extension Worker {
         if let inner = rules.innerDSCP(of: trafficClass), packet.dscp != inner {
             packet.dscp = inner
         }
-        return rules.outerTrafficClass(inner: packet.dscp, trafficClass: trafficClass, ecn: ecn)
+        let shown = rules.clamped(packet.dscp, to: ceiling(to: peer, of: tunnel))
+        return rules.outerTrafficClass(inner: shown, trafficClass: trafficClass, ecn: ecn)
     }
 
     /// Counts what left.
@@ -261,7 +281,11 @@ extension Worker {
 
     mutating func setQoS(_ qos: PeerQoS, to peer: PeerID, of tunnel: TunnelID) {
         guard tunnels[tunnel].peers.contains(peer) else { return }
-        let hadLine = tunnels[tunnel].peers[peer].qos.line != nil
+        let old = tunnels[tunnel].peers[peer].qos
+        let hadLine = old.line != nil
+        tunnels[tunnel].limitedPeerCount +=
+            (qos.ceiling == PeerQoS.noCeiling ? 0 : 1)
+            - (old.ceiling == PeerQoS.noCeiling ? 0 : 1)
         tunnels[tunnel].peers[peer].qos = qos
         guard hadLine || qos.line != nil else { return }
         queues.setPath(

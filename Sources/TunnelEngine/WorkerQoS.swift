@@ -13,6 +13,8 @@ final class WorkerQoS: Sendable {
     let classes: ClassPolicy
     /// The best class that frames of this side may have.
     let ceiling: TrafficClass
+    /// The best class that any peer's traffic may have.
+    let peersCeiling: TrafficClass
     let marking: MarkingRules
     /// Of peers that are marked otherwise.
     private let markingOff: MarkingRules
@@ -24,6 +26,7 @@ final class WorkerQoS: Sendable {
         rules = ClassRules(settings)
         classes = ClassPolicy(settings)
         ceiling = settings.ceiling ?? PeerQoS.noCeiling
+        peersCeiling = settings.peersCeiling ?? PeerQoS.noCeiling
         marking = MarkingRules(settings, outer: settings.outerMarking)
         markingOff = MarkingRules(settings, outer: .off)
         markingByClass = MarkingRules(settings, outer: .byClass)
@@ -46,7 +49,7 @@ final class WorkerQoS: Sendable {
 struct PeerQoS: Sendable, Hashable {
     /// Of its own; `nil` where its frames have none but the common one.
     var line: WorkerLine?
-    /// The best class that its traffic may have.
+    /// The best class that its traffic may have, within that of all peers.
     var ceiling = Self.noCeiling
     /// `nil`: as the tunnel's.
     var marking: QoSSettings.OuterMarking?
@@ -89,7 +92,8 @@ extension ClassPolicy {
 extension MarkingRules {
     fileprivate init(_ settings: QoSSettings, outer: QoSSettings.OuterMarking) {
         self.init(
-            outer: Outer(outer), classMarks: settings.classMarks, marksInner: settings.marksInner)
+            outer: Outer(outer), classMarks: settings.classMarks, marksInner: settings.marksInner,
+            believedMarks: settings.believedMarks)
     }
 }
 

@@ -173,6 +173,9 @@ struct WorkerTunnel {
     var access: AccessFilter?
     /// How its packets are classed, ordered and marked.
     var qos = WorkerQoS()
+    /// Peers with a ceiling of their own, so that a frame's sender is asked for only where it
+    /// matters.
+    var limitedPeerCount = 0
     /// When the tokens that were seen are taken from the budget next.
     var budgetReviewAt: UInt64 = 0
     /// What arrives beyond these is dropped; `nil` without a cap.

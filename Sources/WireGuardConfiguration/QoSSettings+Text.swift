@@ -34,6 +34,7 @@ extension UAPI {
         if settings.marksInner { text.appendLine("mark_inner", true) }
         if let budget = settings.budget { text.appendLine("budget", words(budget)) }
         if let ceiling = settings.ceiling { text.appendLine("ceiling", ceiling.name) }
+        if let ceiling = settings.peersCeiling { text.appendLine("peers_ceiling", ceiling.name) }
         let peers = settings.peers.map { (key: $0.key.hex, peer: $0.value) }
         for (key, peer) in peers.sorted(by: { $0.key < $1.key }) {
             text.appendLine("public_key", key)

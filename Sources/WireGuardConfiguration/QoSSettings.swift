@@ -116,6 +116,8 @@ public struct QoSSettings: Sendable, Hashable {
     public var budget: Budget?
     /// The best class that this side's own traffic may have.
     public var ceiling: TrafficClass?
+    /// The best class that any peer's traffic may have; a peer's own ceiling only lowers it.
+    public var peersCeiling: TrafficClass?
     public var peers: [PublicKey: Peer] = [:]
 
     public init() {}

@@ -79,6 +79,7 @@ struct SetQoSReader {
         case "mark_inner": settings.marksInner = try truth(key, value, line)
         case "budget": settings.budget = try budget(value, line)
         case "ceiling": settings.ceiling = try trafficClass(key, value, line)
+        case "peers_ceiling": settings.peersCeiling = try trafficClass(key, value, line)
         default: throw refusal(line, "\(quoted(key)) is not a key of QoS")
         }
     }

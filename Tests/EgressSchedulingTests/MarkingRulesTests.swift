@@ -56,6 +56,26 @@ import Testing
         }
     }
 
+    /// What is believed elsewhere to be better is a claim, whatever it means in this table.
+    @Test(arguments: [
+        [:], [.af12: .token], [.af11: .token], [.af11: .token, .af12: .token, .le: .prompt],
+        [.cs6: .background], [.df: .token],
+    ] as [[DSCP: TrafficClass]])
+    func whatIsBelievedIsHeldToTheCeiling(_ believed: [DSCP: TrafficClass]) {
+        let rules = MarkingRules(believedMarks: believed)
+        for value in 0..<64 as Range<UInt8> {
+            let dscp = DSCP(trafficClass: value << 2)
+            for ceiling in TrafficClass.allCases where ceiling != .control {
+                let clamped = rules.clamped(dscp, to: ceiling)
+                let read = clamped == .df ? nil : believed[clamped]
+                #expect(read ?? .background >= ceiling, "\(value) under \(ceiling.name)")
+                #expect(rules.claim(of: clamped) ?? .background >= ceiling)
+                #expect(rules.clamped(clamped, to: ceiling) == clamped)
+            }
+        }
+        #expect(rules.clamped(.cs6, to: .token) == .af21, "it stays network control to others")
+    }
+
     @Test func defaultForwardingClaimsNothing() {
         let rules = MarkingRules()
         #expect(rules.claim(of: .df) == nil)

@@ -45,8 +45,32 @@ import WireGuardConfiguration
         book.note(own: try grant(1), name: "node-1")
         book.note(peer(9), of: Network.node(9))
         let settings = book.takeSettings()
-        #expect(settings == QoSSettings())
+        #expect(settings == Self.granted)
         #expect(book.rates == TenantRates())
+    }
+
+    /// Of a network that says nothing: nobody has more than the best that can be granted.
+    private static let granted = {
+        var settings = QoSSettings()
+        settings.ceiling = .token
+        settings.peersCeiling = .token
+        return settings
+    }()
+
+    /// Even the best grant allows no network control.
+    @Test func theBestGrantIsACeilingToo() throws {
+        var book = try gateway("")
+        book.note(local: try policy("""
+            "peers":{"\(Network.publicKey(1).base64)":{"rate":60000}}
+            """))
+        let settings = book.takeSettings()
+        #expect(settings.peersCeiling == .token && settings.ceiling == .token)
+        #expect(settings.peers == [
+            Network.publicKey(1): .init(link: .init(bitsPerSecond: 60_000))
+        ])
+        book.note(own: nil, name: "hq")
+        let suspended = book.takeSettings()
+        #expect(suspended.peersCeiling == .token)
     }
 
     @Test func aBranchShapesByItsOwnUplink() throws {
@@ -149,7 +173,7 @@ import WireGuardConfiguration
         book.note(nil as QoSPolicy?)
         #expect(book.isChanged)
         let settings = book.takeSettings()
-        #expect(settings == QoSSettings())
+        #expect(settings == Self.granted)
         #expect(book.rates == TenantRates())
     }
 

@@ -87,6 +87,88 @@ import WireGuardProtocol
         #expect(deliver(1, pair) == [claims])
     }
 
+    @Test func nobodyClaimsMoreThanAllPeersMay() throws {
+        let pair = try established()
+        let claims = datagram(1, trafficClass: 48 << 2), modest = datagram(2, trafficClass: 46 << 2)
+        pair.right.post([settings { $0.peersCeiling = .token }])
+        pair.left.offer(claims)
+        #expect(deliver(1, pair).map(dscp) == [18], "CS6 is network control")
+        pair.left.offer(modest)
+        #expect(deliver(1, pair) == [modest])
+        var peer = PeerQoS()
+        peer.ceiling = .prompt
+        pair.right.post([.setPeerQoS(WorkerBench.peer, peer)])
+        pair.left.offer(modest)
+        #expect(deliver(1, pair).map(dscp) == [10], "the lesser of both")
+    }
+
+    /// The outer header claims no more for a host behind this side than this side and the peer may.
+    @Test(arguments: [
+        (nil, nil, nil, 46), (.background, nil, nil, 1), (nil, nil, .bulk, 12),
+        (nil, .token, nil, 46), (nil, .prompt, .activation, 10), (.bulk, .token, .prompt, 12),
+    ] as [(TrafficClass?, TrafficClass?, TrafficClass?, UInt8)])
+    func copiedMarksAreHeldToTheCeilings(
+        _ own: TrafficClass?, _ peers: TrafficClass?, _ peer: TrafficClass?, _ outer: UInt8
+    ) throws {
+        let pair = try established()
+        var qos = PeerQoS()
+        qos.ceiling = peer ?? PeerQoS.noCeiling
+        pair.left.post([
+            settings {
+                $0.outerMarking = .copy
+                $0.ceiling = own
+                $0.peersCeiling = peers
+            },
+            .setPeerQoS(WorkerBench.peer, qos),
+        ])
+        pair.left.step()
+        let packet = ByteArena(datagram(1, trafficClass: 0xB8))
+        let view = try #require(IPPacket(packet.whole))
+        #expect(
+            pair.left.worker.mark(view, .background, to: WorkerBench.peer, of: 0) >> 2 == outer)
+        #expect(view.dscp.rawValue == 46, "the inner header is its sender's")
+        withExtendedLifetime(packet) {}
+    }
+
+    /// A peer's traffic to another peer is held to both ceilings.
+    @Test func aPeersCeilingHoldsOnAnotherPeersLine() throws {
+        let pair = try established()
+        var allowed = AllowedIPs()
+        allowed.insert(try #require(IPPrefix("10.0.0.2/32")), WorkerBench.peer)
+        allowed.insert(try #require(IPPrefix("10.0.0.3/32")), 1)
+        pair.left.post([
+            .route(RoutingTable(allowed)), .addPeer(1, PeerActivity()),
+            settings {
+                $0.services = [service(.token, port: 1)]
+                $0.peersCeiling = .token
+            },
+        ])
+        func trafficClass(from source: UInt8) throws -> TrafficClass {
+            pair.left.step()
+            let packet = ByteArena(
+                PacketBuilder.udp4.with {
+                    $0.source = [10, 0, 0, source]
+                    $0.destinationPort = 1
+                }.bytes)
+            let view = try #require(IPPacket(packet.whole))
+            let place = pair.left.worker.place(view, segmentByteCount: 0, of: 0)
+            #expect(place.peer == WorkerBench.peer)
+            withExtendedLifetime(packet) {}
+            return place.trafficClass
+        }
+        #expect(try trafficClass(from: 3) == .token)
+        var limited = PeerQoS()
+        limited.ceiling = .background
+        pair.left.post([.setPeerQoS(1, limited)])
+        #expect(try trafficClass(from: 3) == .background)
+        #expect(try trafficClass(from: 4) == .token, "of this side")
+        pair.left.post([.setPeerQoS(1, limited), .setPeerQoS(1, PeerQoS())])
+        #expect(try trafficClass(from: 3) == .token)
+        pair.left.post([.setPeerQoS(1, limited), .removePeer(1), .removePeer(1)])
+        pair.left.step()
+        #expect(pair.left.worker.tunnels[0].limitedPeerCount == 0)
+    }
+
     @Test(arguments: QoSSettings.OuterMarking.allCases)
     func outerHeaderIsMarkedAsThePeerHasIt(_ marking: QoSSettings.OuterMarking) throws {
         let pair = try established()

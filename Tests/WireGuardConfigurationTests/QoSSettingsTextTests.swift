@@ -58,7 +58,8 @@ import WireGuardConfiguration
         "priority_percent=1\npriority_percent=1", "weight=token", "weight=tokens 1",
         "weight=token 1\nweight=token 1", "believe=64 token", "believe=AF21 token",
         "believe=1 token\nbelieve=1 bulk", "class_mark=token 64", "outer_marking=copied",
-        "ceiling=best", "budget=1 1", "budget=1 1 1 1", "service=tcp 10.0.0.0/8 443 token",
+        "ceiling=best", "peers_ceiling=best", "budget=1 1", "budget=1 1 1 1",
+        "service=tcp 10.0.0.0/8 443 token",
         "service=sctp 10.0.0.0/8 * token a", "service=tcp 10.0.0.1 * token a",
         "service=tcp 10.0.0.0/8 9-8 token a", "service=tcp 10.0.0.0/8 1,,2 token a",
         "service=tcp 10.0.0.0/8 65536 token a", "service=tcp 10.0.0.0/8 1-2-3 token a",
@@ -161,6 +162,7 @@ import WireGuardConfiguration
         settings.marksInner = true
         settings.budget = .init(bytes: .max, tokens: 7, perSeconds: 3_600)
         settings.ceiling = .activation
+        settings.peersCeiling = .token
         for (index, hex) in Samples.peerHex.enumerated() {
             settings.peers[try #require(PublicKey(hex: hex))] =
                 index == 0

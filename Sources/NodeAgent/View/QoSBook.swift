@@ -19,7 +19,8 @@ struct QoSBook: Sendable {
     private var policy: QoSPolicy?
     private var local: QoSPolicy?
     private var name = ""
-    private var ceiling = ClassCeiling.token
+    /// `nil` without a grant that counts.
+    private var ceiling: ClassCeiling?
     private var isGateway = false
     /// By the name of a node; those of a local file before the policy's.
     private var links: [String: QoSPolicy.NodeLink] = [:]
@@ -40,7 +41,7 @@ struct QoSBook: Sendable {
     ///
     /// - Parameter grant: `nil` while it has none that counts.
     mutating func note(own grant: Grant?, name: String) {
-        let new = (name, grant?.ceiling ?? .token, grant?.role == .gateway)
+        let new = (name, grant?.ceiling, grant?.role == .gateway)
         guard new != (self.name, ceiling, isGateway) else { return }
         (self.name, ceiling, isGateway) = new
         isChanged = true
@@ -79,7 +80,9 @@ struct QoSBook: Sendable {
         let line = links[name]
         settings.link = settings.link
             ?? QoSSettings.Link(rate: line?.uplinkRate, overheadBytes: line?.overheadBytes)
-        settings.ceiling = Self.limit(ceiling)
+        settings.ceiling = ceiling?.trafficClass
+        // No grant allows more; what lowers it for one peer stands with the peer.
+        settings.peersCeiling = ClassCeiling.token.trafficClass
         for peer in peers.values {
             guard let granted = entry(of: peer) else { continue }
             var entry = settings.peers[peer.publicKey] ?? QoSSettings.Peer()
@@ -93,18 +96,13 @@ struct QoSBook: Sendable {
     /// What was taken did not come into force.
     mutating func giveBack() { isChanged = true }
 
-    /// - Returns: `nil` where nothing is said of the peer alone.
+    /// - Returns: `nil` where nothing is said of the peer alone: its ceiling is that of all peers.
     private func entry(of peer: Peer) -> QoSSettings.Peer? {
         let line = isGateway ? links[peer.name] : nil
         let entry = QoSSettings.Peer(
             link: QoSSettings.Link(rate: line?.downlinkRate, overheadBytes: line?.overheadBytes),
-            ceiling: Self.limit(peer.ceiling))
+            ceiling: peer.ceiling == .token ? nil : peer.ceiling.trafficClass)
         return entry == QoSSettings.Peer() ? nil : entry
-    }
-
-    /// - Returns: `nil` for the best that can be granted, which limits nothing.
-    private static func limit(_ ceiling: ClassCeiling) -> TrafficClass? {
-        ceiling == .token ? nil : ceiling.trafficClass
     }
 }
 
