@@ -72,26 +72,48 @@ import WireGuardConfiguration
         let (step, _) = qos.step(
             of: domain(qos: path), rates: TenantRates(minimum: 2_000, maximum: 9_000))
         #expect(step.settings == nil)
-        #expect(step.limits == TenantLimits(minimumRate: 2_000, maximumRate: 9_000))
+        #expect(step.limits == TenantLimits(maximumRate: 9_000))
+        #expect(qos.notes.count == 1 && qos.notes[0].contains("minimum_rate does not count"))
         qos.note(step)
         let (gone, _) = qos.step(of: domain(qos: path), rates: TenantRates())
-        #expect(gone.limits == TenantLimits())
+        #expect(gone.limits == TenantLimits() && qos.notes.isEmpty)
+    }
+
+    /// The file of a tenant by hand is no better than a policy.
+    @Test func aPromiseOfATenantsOwnFileNeedsABound() throws {
+        try write(#"{"minimum_rate":10000000000000}"#)
+        var qos = TenantQoS(isFresh: true)
+        let (unbounded, _) = qos.step(of: domain(qos: path), rates: nil)
+        #expect(unbounded.limits == TenantLimits())
+        #expect(qos.warning?.contains("has neither minimumRate nor maximumRate") == true)
+        var bounded = domain(qos: path)
+        bounded.limits.maximumRate = 8_000
+        let (held, _) = qos.step(of: bounded, rates: nil)
+        #expect(held.limits == TenantLimits(minimumRate: 8_000, maximumRate: 8_000))
+        #expect(qos.warning?.contains("counts as 8000 bit/s") == true)
+        bounded.limits.minimumRate = 7_000
+        _ = qos.step(of: bounded, rates: TenantRates(minimum: 6_000))
+        #expect(qos.warning == nil, "no more than the file promises anyway")
     }
 
     @Test(arguments: [
         // Of the file, of the policy, and what comes of it.
         ([nil, nil], [nil, nil], [nil, nil]),
-        ([nil, nil], [5_000, 6_000], [5_000, 6_000]),
+        // Nobody promises itself what the gateway's own file does not bound.
+        ([nil, nil], [5_000, 6_000], [nil, 6_000]),
+        ([nil, nil], [10_000_000_000_000, nil], [nil, nil]),
         ([7_000, 8_000], [5_000, 6_000], [7_000, 8_000]),
         // A promise of the file is kept, and its bound, too.
         ([7_000, nil], [nil, 6_000], [7_000, 7_000]),
         ([nil, 4_000], [5_000, nil], [4_000, 4_000]),
         ([nil, 4_000], [3_000, 9_000], [3_000, 4_000]),
         // What no tenant can have is the nearest that one can.
-        ([nil, nil], [1, 999], [1_000, 1_000]),
+        ([nil, 9_000], [1, 999], [1_000, 9_000]),
+        ([nil, nil], [1, 999], [nil, 1_000]),
         ([nil, nil], [nil, .max], [nil, 10_000_000_000_000]),
         // Not even a policy that was never checked makes limits that contradict.
-        ([nil, nil], [9_000, 5_000], [5_000, 5_000]),
+        ([nil, nil], [9_000, 5_000], [nil, 5_000]),
+        ([9_000, nil], [9_000, 5_000], [9_000, 9_000]),
     ] as [([Int64?], [Int64?], [Int64?])])
     func policiesFillWhatTheFileLeavesOpen(
         _ file: [Int64?], _ policy: [Int64?], _ result: [Int64?]

@@ -205,7 +205,9 @@ actor TenantRun {
     private func useQoS() async throws(TunnelControlError) {
         guard let control else { return }
         let rates = domain.membership == nil ? nil : agent?.rates ?? TenantRates()
+        let warning = qos.warning
         let (step, isFaultNew) = qos.step(of: domain, rates: rates)
+        if let new = qos.warning, new != warning { log.warning("\(domain.tenant): \(new)") }
         if isFaultNew, let fault = qos.fault { log.error("\(domain.tenant): \(fault)") }
         if let limits = step.limits { try await control.setLimits(limits) }
         if let settings = step.settings { try await control.setQoS(settings) }
@@ -294,7 +296,9 @@ actor TenantRun {
         }
         await notePlaces()
         // What a policy or a file says changes by itself; if it is refused, it is tried again.
+        let notes = qos.notes
         try? await useQoS()
+        if qos.notes != notes { await tellServed() }
         if let servedSince,
             Clock.monotonicNanoseconds() - servedSince
                 > UInt64(GatewayLimits.steadySeconds) * 1_000_000_000
@@ -467,7 +471,7 @@ actor TenantRun {
     private func tellServed() async {
         let before = told
         report.notes = (configuration?.notes ?? []) + (setup?.notes ?? [])
-            + (qos.fault.map { [$0] } ?? [])
+            + qos.notes
         report.state = .up
         if let agent {
             let status = agent.status
@@ -477,6 +481,7 @@ actor TenantRun {
                     ? [] : ["it is \(status.state): \(status.stateDetail ?? "no reason is known")"]
                 return standing + status.notes
             } ?? ["the agent has told nothing yet"]
+            report.notes += qos.notes
         }
         if report.state == .up { report.fault = nil }
         if report.state == .up, before?.state != .up {

@@ -94,9 +94,10 @@ struct QoSSet: AsyncParsableCommand {
         discussion: """
             The file is JSON, and what it leaves out is as it is by itself: \
             \(QoSLocal.fileHelp) For the coordinator also minimum_rate and maximum_rate of the \
-            tenant at gateways, and links by the name of a node, each with uplink_rate, \
-            downlink_rate and overhead_bytes. Rates are in bits per second. The policy is stored \
-            and handed out to nodes, which follow it at once. For example:
+            tenant at gateways, the minimum as far as a gateway's own file allows it, and links by \
+            the name of a node, each with uplink_rate, downlink_rate and overhead_bytes. Rates are \
+            in bits per second. The policy is stored and handed out to nodes, which follow it at \
+            once. For example:
 
               branchline qos set qos.json --tenant acme
 
