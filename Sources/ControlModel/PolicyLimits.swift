@@ -8,6 +8,9 @@ public enum PolicyLimits {
     /// Groups of one side of a rule.
     public static var groupsMax: Int { 64 }
     public static var portsMax: Int { 64 }
+    /// Port ranges of all services of a QoS policy together: what compares them, and what workers
+    /// look them up in, is made while others wait.
+    public static var servicePortsMax: Int { 4_096 }
     /// Of the name of a rule or service, in bytes.
     public static var nameBytesMax: Int { 128 }
     public static var weightMax: Int { 1_000 }

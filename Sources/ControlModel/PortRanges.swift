@@ -9,6 +9,21 @@ enum PortRanges {
         return first...last
     }
 
+    /// The same ports as ascending ranges with a gap between any two.
+    static func merged(_ ranges: [ClosedRange<UInt16>]) -> [ClosedRange<UInt16>] {
+        var merged: [ClosedRange<UInt16>] = []
+        for range in ranges.sorted(by: { $0.lowerBound < $1.lowerBound }) {
+            guard let last = merged.last,
+                UInt32(range.lowerBound) <= UInt32(last.upperBound) + 1
+            else {
+                merged.append(range)
+                continue
+            }
+            merged[merged.count - 1] = last.lowerBound...max(last.upperBound, range.upperBound)
+        }
+        return merged
+    }
+
     /// Whether every port from 1 to 65535 is in one of the ranges.
     static func coverAll(_ ranges: [ClosedRange<UInt16>]) -> Bool {
         var next: UInt32 = 1

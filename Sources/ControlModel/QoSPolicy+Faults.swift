@@ -15,6 +15,9 @@ extension QoSPolicy {
         guard services.count <= PolicyLimits.servicesMax else {
             return ["at most \(PolicyLimits.servicesMax) services"]
         }
+        guard services.reduce(0, { $0 + $1.ports.count }) <= PolicyLimits.servicePortsMax else {
+            return ["at most \(PolicyLimits.servicePortsMax) port ranges in all services together"]
+        }
         guard max(links?.count ?? 0, peers?.count ?? 0) <= PolicyLimits.linksMax else {
             return ["at most \(PolicyLimits.linksMax) links and peers"]
         }
@@ -272,25 +275,33 @@ private struct ServiceMatch {
     private let destination: IPPrefix?
     /// `nil` for all.
     private let transport: String?
-    /// Empty for all.
+    /// Empty for all; otherwise ascending, with a gap between any two.
     private let ports: [ClosedRange<UInt16>]
 
     init(_ service: QoSPolicy.Service) {
         destination = IPPrefix(service.destination)
         transport = service.transport == AccessPolicy.Rule.anything ? nil : service.transport
         let ranges = service.portRanges
-        ports = PortRanges.coverAll(ranges) ? [] : ranges
+        ports = PortRanges.coverAll(ranges) ? [] : PortRanges.merged(ranges)
     }
 
     /// Whether all that `other` matches is matched here.
+    ///
+    /// - Complexity: O(ranges of both).
     func covers(_ other: Self) -> Bool {
         guard let destination, let inner = other.destination, destination.holds(inner),
             transport == nil || transport == other.transport
         else { return false }
         guard !ports.isEmpty else { return true }
         guard !other.ports.isEmpty else { return false }
-        return other.ports.allSatisfy { range in
-            ports.contains { $0.contains(range.lowerBound) && $0.contains(range.upperBound) }
+        var index = 0
+        for range in other.ports {
+            // No range here that ends before this one begins holds a later one.
+            while index < ports.count, ports[index].upperBound < range.lowerBound { index += 1 }
+            guard index < ports.count, ports[index].lowerBound <= range.lowerBound,
+                range.upperBound <= ports[index].upperBound
+            else { return false }
         }
+        return true
     }
 }

@@ -60,6 +60,21 @@ public final class ClassRules: Sendable {
         }
     }
 
+    /// The same rules for another worker, which has its reference counts to itself; what took time
+    /// to make is shared.
+    ///
+    /// - Complexity: O(1).
+    public init(sharing rules: ClassRules) {
+        isClassifying = rules.isClassifying
+        readsUsage = rules.readsUsage
+        services = rules.services
+        believedMarks = rules.believedMarks
+        number = rules.number
+        marks = rules.marks
+        lookup = rules.lookup
+        outcomes = rules.outcomes
+    }
+
     private static let numbers = Atomic<UInt32>(0)
 }
 

@@ -16,7 +16,8 @@ extension Tunnel {
         qos = settings
         // One that stays the same is not full again because it was said again.
         if settings.budget != old.budget { budget = settings.budget.map { TenantBudget($0) } }
-        queueQoS()
+        // Branches come and go: what is said of single peers changes no rules.
+        if settings.withoutPeers != old.withoutPeers { queueQoS() }
         for id in peers.keys.sorted() { queuePeerQoS(id, unless: old) }
         if !engine.isShared, settings.link != old.link { engine.use(settings.link) }
         reviewSteering()
@@ -32,9 +33,8 @@ extension Tunnel {
 
     /// Tells workers of the settings, but for those of peers.
     func queueQoS() {
-        for index in engine.workers.indices {
-            queue(.setQoS(WorkerQoS(qos, budget: budget)), for: index)
-        }
+        let all = WorkerQoS.forWorkers(engine.workers.count, qos, budget: budget)
+        for (index, one) in all.enumerated() { queue(.setQoS(one), for: index) }
     }
 
     /// Tells workers of a peer's settings.
@@ -109,6 +109,12 @@ extension Tunnel {
 }
 
 extension QoSSettings {
+    fileprivate var withoutPeers: QoSSettings {
+        var settings = self
+        settings.peers = [:]
+        return settings
+    }
+
     /// What is wrong with a line, in words.
     static func fault(of link: Link?) -> String? {
         var settings = QoSSettings()

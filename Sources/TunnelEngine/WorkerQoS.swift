@@ -22,8 +22,13 @@ final class WorkerQoS: Sendable {
     private let markingCopied: MarkingRules
     let budget: TenantBudget?
 
-    init(_ settings: QoSSettings = QoSSettings(), budget: TenantBudget? = nil) {
-        rules = ClassRules(settings)
+    convenience init(_ settings: QoSSettings = QoSSettings(), budget: TenantBudget? = nil) {
+        self.init(settings, rules: ClassRules(settings), budget: budget)
+    }
+
+    /// - Parameter rules: Of these settings, and of this worker alone.
+    private init(_ settings: QoSSettings, rules: ClassRules, budget: TenantBudget?) {
+        self.rules = rules
         classes = ClassPolicy(settings)
         ceiling = settings.ceiling ?? PeerQoS.noCeiling
         peersCeiling = settings.peersCeiling ?? PeerQoS.noCeiling
@@ -32,6 +37,17 @@ final class WorkerQoS: Sendable {
         markingByClass = MarkingRules(settings, outer: .byClass)
         markingCopied = MarkingRules(settings, outer: .copy)
         self.budget = budget
+    }
+
+    /// One for each of some workers. The rules are made once: with many services that takes longer
+    /// than all the rest.
+    static func forWorkers(
+        _ count: Int, _ settings: QoSSettings, budget: TenantBudget?
+    ) -> [WorkerQoS] {
+        let rules = ClassRules(settings)
+        return (0..<count).map { _ in
+            WorkerQoS(settings, rules: ClassRules(sharing: rules), budget: budget)
+        }
     }
 
     /// How packets to a peer are marked.

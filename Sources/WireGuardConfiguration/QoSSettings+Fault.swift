@@ -13,6 +13,11 @@ extension QoSSettings {
         for service in services {
             if let fault = service.fault() { return fault }
         }
+        let rangeCount = services.reduce(0) { $0 + $1.ports.count }
+        if rangeCount > Self.servicePortRangesMax {
+            return "the services have \(rangeCount) ranges of ports together; at most "
+                + "\(Self.servicePortRangesMax) are taken"
+        }
         return classFault() ?? budget?.fault() ?? peerFault()
     }
 
@@ -52,6 +57,8 @@ extension QoSSettings {
     /// In the order of service: `control` is before all weights, `background` behind them.
     public static var weightedClasses: [TrafficClass] { [.token, .activation, .prompt, .bulk] }
     public static var servicesMax: Int { 1_000 }
+    /// Of all services together.
+    public static var servicePortRangesMax: Int { 4_096 }
     public static var weightRange: ClosedRange<Int> { 1...1_000 }
     public static var priorityPercentRange: ClosedRange<Int> { 1...99 }
     /// In microseconds.

@@ -8,6 +8,8 @@ struct SetQoSReader {
     private var peer: PublicKey?
     /// Keys of this part that may stand in it once only.
     private var seen: Set<String> = []
+    /// Of all services.
+    private var portRangeCount = 0
 
     mutating func read(key: String, value: String, line: Int) throws(UAPIError) {
         if key == "public_key" {
@@ -99,6 +101,12 @@ struct SetQoSReader {
                 line,
                 "service is \(quoted(value)); accepted: transport, destination, ports, class and "
                     + "name, such as tcp 10.9.0.0/24 443,8000-8100 token chat")
+        }
+        portRangeCount += ports.count
+        guard portRangeCount <= QoSSettings.servicePortRangesMax else {
+            throw refusal(
+                line,
+                "more than \(QoSSettings.servicePortRangesMax) ranges of ports in all services")
         }
         settings.services.append(
             QoSSettings.Service(

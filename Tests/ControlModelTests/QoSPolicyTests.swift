@@ -26,7 +26,8 @@ import Testing
             let words = text.split(separator: " ")
             let place = words[0].split(separator: "=")
             let name = place.count > 1 ? String(place[0]) : "s\(index + 1)"
-            let ports = words[2] == "-" ? "" : "\"\(words[2])\""
+            let ports = words[2] == "-"
+                ? "" : words[2].split(separator: ",").map { "\"\($0)\"" }.joined(separator: ",")
             let trafficClass = words[3] == "-" ? "" : ",\"traffic_class\":\"\(words[3])\""
             return """
                 {"name":"\(name)","destination":"\(place[place.count - 1])",\
@@ -63,6 +64,8 @@ import Testing
         Case(services("10.9.0.5 tcp 443 bulk", "10.9.0.0/24 tcp - token")),
         Case(services("10.9.0.0/24 tcp 1-9 bulk", "10.9.0.0/24 tcp 9-10 token")),
         Case(services("10.9.0.0/24 tcp - bulk", "10.9.0.0/24 udp - token")),
+        Case(services("10.9.0.0/24 tcp 1-9,11-20 bulk", "10.9.0.0/24 tcp 2-3,9-11 token")),
+        Case(services("10.9.0.0/24 tcp 11-20,1-9 bulk", "10.9.0.0/24 tcp 21,3 token")),
         // Once more the same is no contradiction.
         Case(services("10.9.0.0/24 * - bulk", "10.9.0.1 udp - bulk")),
         Case(services("fd00::/8 * - -")),
@@ -161,6 +164,10 @@ import Testing
             "service 2: kv is bulk in service 1, and token here"),
         Case(
             services("10.0.0.0/8 tcp 1-100 bulk", "10.9.0.0/24 tcp 80 token"),
+            "service 2: service 1 is bulk and has all of it; put the narrower one first"),
+        // Several ranges may have another one together.
+        Case(
+            services("10.0.0.0/8 tcp 50-100,1-49,90-120 bulk", "10.9.0.0/24 tcp 119,40-60 token"),
             "service 2: service 1 is bulk and has all of it; put the narrower one first"),
         Case(
             services("10.0.0.0/8 * - bulk", "10.9.0.0/24 udp 53 -"),
@@ -278,6 +285,23 @@ import Testing
     @Test func policiesOfNewerVersionsAreReadAsFarAsTheyAreKnown() throws {
         let policy = try policy(#""pacing":{"on":true},"marking":{"outer":"flow","colour":1}"#)
         #expect(policy.marking == QoSPolicy.Marking(outer: "flow"))
+    }
+
+    @Test func portRangesOfAllServicesHaveABound() {
+        func policy(_ last: Int) -> QoSPolicy {
+            var policy = QoSPolicy()
+            policy.services = (0..<64).map { index in
+                QoSPolicy.Service(
+                    name: "s\(index)", destination: "10.0.0.0/8", transport: "tcp",
+                    ports: (1...(index == 63 ? last : 64)).map { String($0 * 900 + index) })
+            }
+            return policy
+        }
+        #expect(policy(64).faults() == [])
+        var more = policy(64)
+        more.services.append(
+            .init(name: "one", destination: "::/0", transport: "tcp", ports: ["1"]))
+        #expect(more.faults() == ["at most 4096 port ranges in all services together"])
     }
 
     @Test func countsHaveBounds() {

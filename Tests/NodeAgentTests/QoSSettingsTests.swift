@@ -137,4 +137,18 @@ import WireGuardConfiguration
         #expect(settings.services.count == 1_000 && settings.services.last?.name == "s999")
         #expect(settings.fault() == nil)
     }
+
+    /// A policy and a local file may both have as many as either may have.
+    @Test func portRangesAreCutToWhatTheTunnelTakes() throws {
+        var policy = QoSPolicy()
+        policy.services = (0..<40).map { number in
+            .init(
+                name: "s\(number)", destination: "10.0.0.0/8", transport: "tcp",
+                ports: (1...64).map { String($0 * 2) })
+        }
+        #expect(policy.faults() == [])
+        let settings = QoSSettings(policy: policy, local: policy)
+        #expect(settings.services.count == 64)
+        #expect(settings.fault() == nil)
+    }
 }

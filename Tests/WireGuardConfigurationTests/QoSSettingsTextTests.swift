@@ -113,6 +113,22 @@ import WireGuardConfiguration
         #expect(settings.fault() != nil)
     }
 
+    @Test func portRangesOfAllServicesAreBounded() throws {
+        let ports = repeatElement("1", count: 64).joined(separator: ",")
+        let line = "service=tcp 10.0.0.0/8 \(ports) token chat\n"
+        let most = "set_qos=1\n" + String(repeating: line, count: 64)
+        var settings = try read(Array(most.utf8))
+        #expect(settings.services.count == 64 && settings.fault() == nil)
+        let request = most + "service=udp ::/0 * - all\nservice=tcp ::/0 1 - a\n"
+        let error = failure { () throws(UAPIError) in _ = try UAPI.parse(request: request) }
+        #expect(error?.line == 67 && error?.reason.contains("4096") == true)
+        settings.services.append(
+            .init(
+                name: "a", destination: try #require(IPPrefix("::/0")), transport: .tcp,
+                ports: [1...1]))
+        #expect(settings.fault()?.contains("4097 ranges of ports") == true)
+    }
+
     @Test func aServiceIsBounded() throws {
         func line(ports: Int, name: Int) -> String {
             let ports = repeatElement("1", count: ports).joined(separator: ",")

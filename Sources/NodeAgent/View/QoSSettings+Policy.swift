@@ -20,9 +20,9 @@ extension QoSSettings {
         isClassifying = first(\.classify) ?? true
         let readers = both.compactMap(\.readUsage)
         readsUsage = !readers.isEmpty && !readers.contains(false)
-        services = Array(
+        services = Self.possible(
             both.flatMap { $0.services.prefix(PolicyLimits.servicesMax) }
-                .compactMap(Service.init).prefix(PolicyLimits.servicesMax))
+                .compactMap(Service.init))
         for policy in both.reversed() {
             believedMarks.merge(policy.believedMarks) { _, new in new }
             weights.merge(policy.knownWeights) { _, new in new }
@@ -46,6 +46,18 @@ extension QoSSettings {
             guard let key = PublicKey(base64: key) else { continue }
             peers[key] = Peer(peer)
         }
+    }
+}
+
+extension QoSSettings {
+    /// The first services, as many as a tunnel takes of a policy and a local file together.
+    private static func possible(_ services: [Service]) -> [Service] {
+        var rangeCount = 0
+        return Array(
+            services.prefix(servicesMax).prefix { service in
+                rangeCount += service.ports.count
+                return rangeCount <= servicePortRangesMax
+            })
     }
 }
 

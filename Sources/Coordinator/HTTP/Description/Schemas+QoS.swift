@@ -9,7 +9,9 @@ extension Schemas {
                 [
                     (
                         "services",
-                        array(reference("QoSService"), max: Int64(PolicyLimits.servicesMax))
+                        described(
+                            array(reference("QoSService"), max: Int64(PolicyLimits.servicesMax)),
+                            "At most \(PolicyLimits.servicePortsMax) port ranges in all together.")
                     ),
                     ("weights", map(of: integer(min: 1, max: Int64(PolicyLimits.weightMax)))),
                     (
