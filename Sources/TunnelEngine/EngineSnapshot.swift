@@ -10,10 +10,11 @@ import WireGuardProtocol
 /// The engine's state as another process goes on with it; see ``DeviceSnapshot``.
 ///
 /// Left out: configuration connections, which their clients make again; frames and packets under
-/// way, which are lost as on any path; budgets, which begin full.
+/// way, which are lost as on any path; flows known and what was measured of requests, which begin
+/// anew.
 enum EngineSnapshot {
     static let magic: UInt32 = 0x5345_4c42  // "BLES"
-    static let version: UInt16 = 2
+    static let version: UInt16 = 3
     /// Peers of all tunnels that the reader makes room for.
     static let peerByteCountMin = 27
 }
@@ -77,6 +78,10 @@ extension Tunnel {
         writer.write(limits.limits)
         writer.write(access?.rules) { $0.write($1) }
         writer.write(String(decoding: UAPI.serialize(qos), as: UTF8.self))
+        writer.write(budget?.missing(now: now)) { writer, missing in
+            writer.write(missing.bytes.bitPattern)
+            writer.write(missing.tokens.bitPattern)
+        }
         device.writeSnapshot(to: &writer, now: now)
         writer.write(count: peers.count)
         for (id, peer) in peers {
@@ -123,6 +128,10 @@ extension Tunnel {
                 try reader.accessRules(), state: AccessState(key: key, now: now))
         }
         restore(try reader.qosSettings())
+        let missing = try reader.optional { reader throws(SnapshotError) in
+            (bytes: try reader.part(), tokens: try reader.part())
+        }
+        if let missing { budget?.spend(missing: missing, now: now) }
         try device.restoreSnapshot(from: &reader, now: now)
         engine.noteKey(of: self)
         try restorePeers(from: &reader)
@@ -243,6 +252,13 @@ extension SnapshotReader {
             throw .invalid("settings of classes")
         }
         return settings
+    }
+
+    /// A part of a whole.
+    mutating func part() throws(SnapshotError) -> Double {
+        let part = Double(bitPattern: try uint64())
+        guard (0...1).contains(part) else { throw .invalid("a part") }
+        return part
     }
 
     mutating func limits() throws(SnapshotError) -> TenantLimits {
