@@ -80,12 +80,15 @@ extension Tunnel {
     func qosStatus(_ reports: [WorkerReport]) -> QoSStatus {
         var status = QoSStatus()
         status.isClassifying = qos.isClassifying
-        status.link = engine.isShared ? nil : engine.link
+        status.link = engine.link
+        status.isLinkShared = engine.isShared && engine.link != nil
         status.isOverBudget = budget?.isExceeded(now: Clock.monotonicNanoseconds()) ?? false
         for set in counters { status.overBudgetPackets &+= set.events[.overBudget] }
         status.classes = TrafficClass.allCases.map { classStatus($0, reports) }
         for report in reports {
-            status.linkWireBytes &+= status.link == nil ? 0 : report.linkWireBytes
+            // Of a shared line that would be the bytes of other tenants.
+            let isOwn = status.link != nil && !status.isLinkShared
+            status.linkWireBytes &+= isOwn ? report.linkWireBytes : 0
             status.flowCount += report.flowCount
             status.flowCapacity += report.flowCapacity
             status.evictedFlows &+= report.evictedFlows

@@ -19,8 +19,24 @@ extension Tunnel {
         // Branches come and go: what is said of single peers changes no rules.
         if settings.withoutPeers != old.withoutPeers { queueQoS() }
         for id in peers.keys.sorted() { queuePeerQoS(id, unless: old) }
-        if !engine.isShared, settings.link != old.link { engine.use(settings.link) }
+        if settings.link != old.link { use(settings.link) }
         reviewSteering()
+    }
+
+    /// A line that several tunnels leave by is none of theirs.
+    private func use(_ link: QoSSettings.Link?) {
+        let words = link.map { "a line of \($0.bitsPerSecond) bit/s" }
+        guard engine.isShared else {
+            log.info("leaves by \(words ?? "a line of no known rate")")
+            return engine.use(link)
+        }
+        if let words {
+            log.warning(
+                """
+                \(words) does not count: all tenants leave by the one that the gateway's own file \
+                says ("link" in gateway.json)
+                """)
+        }
     }
 
     /// Has the settings of another process, of which no worker hears yet.

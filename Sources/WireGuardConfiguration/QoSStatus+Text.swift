@@ -67,6 +67,7 @@ extension QoSStatus {
                 let overhead: Int = NumberText.decimal(words[1])
             else { throw UAPI.malformed(key, line) }
             link = QoSSettings.Link(bitsPerSecond: rate, overheadBytes: overhead)
+        case "link_shared": isLinkShared = try UAPI.truth(key, value, line)
         case "link_wire_bytes": linkWireBytes = try UAPI.number(key, value, line)
         case "flows": flowCount = try UAPI.number(key, value, line)
         case "flows_max": flowCapacity = try UAPI.number(key, value, line)
@@ -146,6 +147,7 @@ extension UAPI {
         var text: [UInt8] = []
         text.appendLine("classify", status.isClassifying)
         if let link = status.link { text.appendLine("link", words(link)) }
+        if status.isLinkShared { text.appendLine("link_shared", true) }
         text.appendCount("link_wire_bytes", status.linkWireBytes)
         text.appendCount("flows", status.flowCount)
         text.appendCount("flows_max", status.flowCapacity)

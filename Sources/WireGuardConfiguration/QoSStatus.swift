@@ -74,7 +74,9 @@ public struct QoSStatus: Sendable, Equatable {
     public var isClassifying = true
     /// The line of this side.
     public var link: QoSSettings.Link?
-    /// Bytes on that line, overhead included.
+    /// Whether other tunnels leave by that line, too.
+    public var isLinkShared = false
+    /// Bytes on that line, overhead included; 0 where it is shared, as nobody's own.
     public var linkWireBytes: UInt64 = 0
     public var flowCount = 0
     public var flowCapacity = 0

@@ -71,6 +71,7 @@ import WireGuardConfiguration
         let key = try #require(PublicKey(hex: Samples.peerHex[1]))
         var status = QoSStatus()
         status.link = .init(bitsPerSecond: 200_000_000, overheadBytes: 22)
+        status.isLinkShared = true
         status.linkWireBytes = .max
         status.flowCount = 3
         status.flowCapacity = 100_000

@@ -49,10 +49,9 @@ extension NodeAgent {
     /// What of all this is not in force, for the status.
     var qosNotes: [String] { [localQoS?.fault, qosFault].compactMap(\.self) }
 
+    /// The line is the tunnel's to tell: on a gateway with many tenants it is not theirs.
     private func tellQoS(_ settings: QoSSettings) {
-        guard settings.link != enforcedQoS?.link || settings.services != enforcedQoS?.services
-        else { return }
-        let line = settings.link.map { "a line of \($0.bitsPerSecond) bit/s" } ?? "no known line"
-        log.info("\(interface) has \(line) and \(settings.services.count) QoS services")
+        guard settings.services != enforcedQoS?.services else { return }
+        log.info("\(interface) has \(settings.services.count) QoS services")
     }
 }

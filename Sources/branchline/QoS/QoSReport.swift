@@ -9,9 +9,12 @@ struct QoSReport: Encodable {
         /// What is used of it, so that the queue stays here.
         let shapedBitsPerSecond: Int64
         let overheadBytes: Int
-        let wireBytes: UInt64
+        /// By all tenants of a gateway.
+        let isShared: Bool
+        /// `nil` of a shared line, and below.
+        let wireBytes: UInt64?
         /// On the line while we looked.
-        let wireBitsPerSecond: UInt64
+        let wireBitsPerSecond: UInt64?
     }
 
     struct Class: Encodable {
@@ -86,7 +89,8 @@ struct QoSReport: Encodable {
         isClassifying = status?.isClassifying
         link = status?.link.map {
             Link(
-                $0, wireBytes: status?.linkWireBytes ?? 0, before: before?.linkWireBytes ?? 0,
+                $0, isShared: status?.isLinkShared ?? false,
+                wireBytes: status?.linkWireBytes ?? 0, before: before?.linkWireBytes ?? 0,
                 seconds: seconds)
         }
         flowCount = status?.flowCount
@@ -109,7 +113,7 @@ struct QoSReport: Encodable {
             Path(
                 peer: path.peer.base64, name: tunnel.peerNames[path.peer.base64],
                 link: Link(
-                    path.link, wireBytes: path.wireBytes,
+                    path.link, isShared: false, wireBytes: path.wireBytes,
                     before: (pathsBefore[path.peer] ?? path).wireBytes, seconds: seconds),
                 queuedPackets: path.queuedPackets, queuedBytes: path.queuedBytes)
         }
@@ -126,7 +130,8 @@ struct QoSReport: Encodable {
     static let jsonHelp = """
         With --json: a list with one object per interface: interface, tenant on a gateway, \
         is_classifying, link where its rate is known (bits_per_second, shaped_bits_per_second, \
-        overhead_bytes, wire_bytes, wire_bits_per_second), flow_count, flow_capacity, \
+        overhead_bytes, is_shared, and where it is not wire_bytes and wire_bits_per_second), \
+        flow_count, flow_capacity, \
         evicted_flows, is_over_budget, over_budget_packets, sojourn_bounds_us; classes with \
         traffic_class, packets, bytes, bits_per_second, queued_packets, queued_bytes, \
         sojourn_counts (one for each bound, since the daemon began, and one above), \
@@ -139,14 +144,17 @@ struct QoSReport: Encodable {
 
 extension QoSReport.Link {
     fileprivate init(
-        _ link: QoSSettings.Link, wireBytes: UInt64, before: UInt64, seconds: Double
+        _ link: QoSSettings.Link, isShared: Bool, wireBytes: UInt64, before: UInt64,
+        seconds: Double
     ) {
         bitsPerSecond = link.bitsPerSecond
         shapedBitsPerSecond = Int64(
             Double(link.bitsPerSecond) * QoSSettings.Link.shapedShare)
         overheadBytes = link.overheadBytes
-        self.wireBytes = wireBytes
-        wireBitsPerSecond = QoSReport.rate(from: before, to: wireBytes, seconds: seconds)
+        self.isShared = isShared
+        self.wireBytes = isShared ? nil : wireBytes
+        wireBitsPerSecond = isShared
+            ? nil : QoSReport.rate(from: before, to: wireBytes, seconds: seconds)
     }
 }
 
@@ -238,9 +246,9 @@ extension QoSReport {
         for path in paths {
             table.append([
                 Text.line(path.name ?? String(path.peer.prefix(10))),
-                Text.rate(path.link.wireBitsPerSecond),
+                Text.rate(path.link.wireBitsPerSecond ?? 0),
                 Text.rate(UInt64(max(path.link.shapedBitsPerSecond, 0))),
-                Text.bytes(path.link.wireBytes),
+                Text.bytes(path.link.wireBytes ?? 0),
                 Self.queue(path.queuedPackets, path.queuedBytes),
             ])
         }
@@ -255,8 +263,9 @@ extension QoSReport {
 extension QoSReport.Link {
     fileprivate var words: String {
         let shaped = UInt64(max(shapedBitsPerSecond, 0))
+        let line = "\(Text.rate(UInt64(max(bitsPerSecond, 0)))), held to \(Text.rate(shaped))"
+        guard let wireBitsPerSecond else { return line + ", shared by all tenants" }
         let share = shaped > 0 ? Double(wireBitsPerSecond) / Double(shaped) * 100 : 0
-        return "\(Text.rate(UInt64(max(bitsPerSecond, 0)))), held to \(Text.rate(shaped)), "
-            + "\(Text.decimal(share, 0)) % used"
+        return line + ", \(Text.decimal(share, 0)) % used"
     }
 }
