@@ -271,6 +271,9 @@ def test_explain_as_json_has_the_steps_of_trust(fake, run):
      "not by policy the service chat matches, and gives no class because its packets carry a DSCP"),
     (["evidence=size"], "not by behaviour no stream of tokens because it went on"),
     (["evidence=beginning", "limit=budget"], "held down by the budget"),
+    (["evidence=tls", "confidence=70"],
+     "not by packets they show TLS, and not what is in it because sizes and times of its packets "
+     "show what it is; its heads show TLS only (70 % sure)"),
 ])
 def test_every_kind_of_evidence_reads_well(fake, run, lines, said):
     daemon = fake()

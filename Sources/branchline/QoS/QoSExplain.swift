@@ -133,7 +133,8 @@ struct Explanation: Encodable {
         case .http1: "its packets show HTTP/1.1"
         case .http2: "its packets show HTTP/2"
         case .grpc: "its packets show gRPC"
-        case .tls: "its packets show TLS, and the sizes of its records"
+        case .tls:
+            "sizes and times of its packets show what it is; its heads show TLS only"
         case .behaviour: "sizes and times of its packets show what it is"
         case .beginning: "it has only begun, and a flow begins high"
         case .size: "it went on beyond its beginning and showed nothing"
@@ -150,8 +151,8 @@ private enum EvidenceRank: Int, CaseIterable {
             switch evidence {
             case .policy: .policy
             case .mark: .mark
-            case .http1, .http2, .grpc, .tls: .packets
-            case .behaviour: .behaviour
+            case .http1, .http2, .grpc: .packets
+            case .tls, .behaviour: .behaviour
             case .beginning, .size: .size
             }
     }
@@ -173,7 +174,9 @@ private enum EvidenceRank: Int, CaseIterable {
             flow.service.map { "the service \($0) matches, and gives no class" }
                 ?? "no service matches"
         case .mark: "no DSCP that the policy believes"
-        case .packets: "no protocol that is known"
+        case .packets:
+            flow.evidence == .tls
+                ? "they show TLS, and not what is in it" : "no protocol that is known"
         case .behaviour: "no stream of tokens"
         case .size: ""
         }
