@@ -79,18 +79,26 @@ final class ClassCounters: Sendable {
         words[Self.place(of: trafficClass) + kind.rawValue].load(ordering: .relaxed)
     }
 
-    /// All that several workers count of a class, each kind and then the histogram.
+    /// All that several workers count of a class, each kind and then the histogram: sums, but of
+    /// the longest sojourn the longest.
     static func sums(of trafficClass: TrafficClass, in sets: [ClassCounters]) -> [UInt64] {
         let first = place(of: trafficClass)
-        return (first..<first + stride).map { index in
-            sets.reduce(0) { $0 &+ $1.words[index].load(ordering: .relaxed) }
+        return (0..<stride).map { offset in
+            let amounts = sets.map { $0.words[first + offset].load(ordering: .relaxed) }
+            return offset == Kind.sojournMax.rawValue
+                ? amounts.max() ?? 0 : amounts.reduce(0, &+)
         }
     }
 
     /// Adds what another process counted; while no worker does.
     func add(_ sums: [UInt64], to trafficClass: TrafficClass) {
+        let first = Self.place(of: trafficClass)
         for (offset, sum) in sums.prefix(Self.stride).enumerated() {
-            add(Int(truncatingIfNeeded: sum), at: Self.place(of: trafficClass) + offset)
+            if offset == Kind.sojournMax.rawValue {
+                words[first + offset].max(sum, ordering: .relaxed)
+            } else {
+                add(Int(truncatingIfNeeded: sum), at: first + offset)
+            }
         }
     }
 

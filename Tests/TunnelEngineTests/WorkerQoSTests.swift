@@ -247,13 +247,15 @@ import WireGuardProtocol
         let sets = [ClassCounters(), ClassCounters()]
         for (index, set) in sets.enumerated() {
             for trafficClass in TrafficClass.allCases {
-                for kind in ClassCounters.Kind.allCases {
+                for kind in ClassCounters.Kind.allCases where kind != .sojournMax {
                     set.add(kind, 1 + index + kind.rawValue, of: trafficClass)
                 }
             }
-            set.noteSojourn(1, packets: 4, of: .token)
+            set.noteSojourn(UInt64(700 - 200 * index), packets: 4, of: .token)
         }
         let next = ClassCounters()
+        next.noteSojourn(600, packets: 1, of: .token)
+        next.noteSojourn(800, packets: 1, of: .bulk)
         for trafficClass in TrafficClass.allCases {
             next.add(ClassCounters.sums(of: trafficClass, in: sets), to: trafficClass)
         }
@@ -264,6 +266,10 @@ import WireGuardProtocol
         }
         var token = QoSStatus.ClassStatus(trafficClass: .token)
         next.report(into: &token)
-        #expect(token.sojournCounts.first == 8)
+        #expect(token.sojournCounts.first == 9)
+        #expect(token.sojournMaxNanoseconds == 700, "the longest, not a sum")
+        var bulk = QoSStatus.ClassStatus(trafficClass: .bulk)
+        next.report(into: &bulk)
+        #expect(bulk.sojournMaxNanoseconds == 800)
     }
 }
