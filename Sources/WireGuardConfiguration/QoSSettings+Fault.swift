@@ -61,8 +61,8 @@ extension QoSSettings {
     public static var servicePortRangesMax: Int { 4_096 }
     public static var weightRange: ClosedRange<Int> { 1...1_000 }
     public static var priorityPercentRange: ClosedRange<Int> { 1...99 }
-    /// In microseconds.
-    public static var activationDeadlineRange: ClosedRange<Int> { 100...1_000_000 }
+    /// In microseconds: 1 ms to a second.
+    public static var activationDeadlineRange: ClosedRange<Int> { 1_000...1_000_000 }
 
     fileprivate static func words<Bound>(_ range: ClosedRange<Bound>) -> String {
         "\(range.lowerBound) to \(range.upperBound)"

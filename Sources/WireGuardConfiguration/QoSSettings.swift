@@ -106,7 +106,7 @@ public struct QoSSettings: Sendable, Hashable {
     public var weights: [TrafficClass: Int] = [:]
     /// Percent of a busy link that `token` and `activation` together may take before the others.
     public var priorityPercent = 80
-    /// How long a packet of `activation` may wait, in microseconds.
+    /// How long a packet of `activation` may wait, in microseconds: from 1,000.
     public var activationDeadlineMicroseconds = 10_000
     public var outerMarking = OuterMarking.off
     /// In the place of the standard marks.

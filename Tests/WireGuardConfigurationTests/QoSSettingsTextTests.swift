@@ -82,7 +82,7 @@ import WireGuardConfiguration
         ("priority_percent=99", "priority_percent=100"), ("weight=bulk 1", "weight=bulk 0"),
         ("weight=token 1000", "weight=token 1001"), ("weight=prompt 5", "weight=control 5"),
         ("weight=activation 5", "weight=background 5"),
-        ("activation_deadline_usec=100", "activation_deadline_usec=99"),
+        ("activation_deadline_usec=1000", "activation_deadline_usec=999"),
         ("activation_deadline_usec=1000000", "activation_deadline_usec=1000001"),
         ("budget=1 - 1", "budget=0 - 1"), ("budget=- 1 1", "budget=- 0 1"),
         ("budget=1 1 31622400", "budget=1 1 31622401"), ("budget=- 1 1", "budget=- - 1"),
