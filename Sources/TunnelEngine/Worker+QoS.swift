@@ -124,15 +124,16 @@ extension Worker {
         let segmentSize = Int(VirtioNetHeader(reading: frames.frame(slot)).gsoSize)
         var place = place
         var payloadCount = 0
+        var hasRoom = true
         while let packet = segmenter.next() {
             if payloadCount >= Int(place.leadingByteCount) { place.trafficClass = place.laterClass }
             payloadCount &+= segmentSize
-            // The scheduler may be full of the very flow: then it gives up what is oldest.
-            guard let piece = takeSmallSlot() else {
-                count(.queueOverflow, of: tunnel)
-                tunnels[tunnel].port.counters.classes.add(
-                    .overflowDrops, of: place.trafficClass)
-                break
+            // The scheduler may be full of the very flow: then it gives up what is oldest. What
+            // follows a lost piece is lost with it.
+            guard hasRoom, let piece = takeSmallSlot() else {
+                hasRoom = false
+                noteOverflow(place.trafficClass, of: tunnel)
+                continue
             }
             let byteCount = segmenter.lastPacketCount
             let space = frames.space(piece)

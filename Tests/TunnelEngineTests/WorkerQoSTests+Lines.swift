@@ -81,6 +81,35 @@ extension WorkerQoSTests {
         #expect(pair.left.worker.queues.wireBytesSent >= UInt64(payload.count + 10 * (60 + 40)))
     }
 
+    /// Each packet of a frame that finds no room is one that was dropped, in its class.
+    @Test func everyPieceWithoutRoomIsCounted() throws {
+        let pair = try established()
+        pair.left.link.post([.setLink(WorkerLine(.init(bitsPerSecond: 20_000_000)))])
+        pair.left.step()
+        let payload = PacketBuilder.pattern(1_360 * 30)
+        let packet = PacketBuilder.tcp4.with { $0.payload = payload }.bytes
+        let large = pair.left.worker.frames.takeLarge()
+        let slot = try #require(large)
+        let space = pair.left.worker.frames.space(slot)
+        VirtioNetHeader.tcp4Segmentation.write(to: space)
+        for (offset, byte) in packet.enumerated() { space[VirtioNetHeader.count + offset] = byte }
+        pair.left.worker.frames.setFrameCount(slot, VirtioNetHeader.count + packet.count)
+        let view = try #require(
+            IPPacket(space.region(at: VirtioNetHeader.count, count: packet.count)))
+        let place = pair.left.worker.place(view, segmentByteCount: 1_360, of: 0)
+        // What waits for sessions may have all slots.
+        var kept: [Int32] = []
+        while let small = pair.left.worker.frames.takeSmall() { kept.append(small) }
+        pair.left.worker.enqueueRead(slot, place, of: 0)
+        let classes = pair.left.counters.classes
+        let leading = (16_384 + 1_359) / 1_360
+        #expect(classes[.overflowDrops, .token] == UInt64(leading))
+        #expect(classes[.overflowDrops, .prompt] == UInt64(30 - leading))
+        #expect(pair.left.counters.events[.queueOverflow] == 30)
+        #expect(pair.left.worker.queues.count == 0)
+        for slot in kept { pair.left.worker.frames.release(slot) }
+    }
+
     /// The first 16 KiB of a burst may be a question; what follows is a long one.
     @Test func onlyTheBeginningOfALongFrameIsUrgent() throws {
         let pair = try established()

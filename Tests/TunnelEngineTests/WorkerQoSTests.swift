@@ -6,9 +6,9 @@ import PacketMemory
 import TestSupport
 import Testing
 import WireGuardConfiguration
-import WireGuardProtocol
 
 @testable import TunnelEngine
+@testable import WireGuardProtocol
 
 /// Classes, lines and marks of a worker's frames.
 @Suite struct WorkerQoSTests {
