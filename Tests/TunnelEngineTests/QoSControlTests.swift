@@ -82,16 +82,53 @@ struct QoSControlTests {
         try tunnels.stop()
     }
 
-    @Test func nobodyWaitsForWorkersThatHaveEnded() async throws {
+    /// How a request ended.
+    private enum Outcome: Hashable {
+        case answered, refused(TunnelControlError)
+    }
+
+    private static func outcome(
+        _ request: () async throws(TunnelControlError) -> Bool
+    ) async -> Outcome {
+        do throws(TunnelControlError) {
+            let isWhole = try await request()
+            #expect(isWhole, "nothing of an answer is missing")
+            return .answered
+        } catch {
+            return .refused(error)
+        }
+    }
+
+    @Test(.timeLimit(.minutes(1))) func nobodyWaitsForWorkersThatHaveEnded() async throws {
         let tunnels = try RunningTunnels(workers: 2)
         let control = tunnels.controls[0]
-        await withTaskGroup(of: Void.self) { group in
+        let outcomes = await withTaskGroup(of: Outcome?.self) { group in
             for _ in 0..<200 {
-                group.addTask { _ = try? await control.qos() }
-                group.addTask { _ = try? await control.flows(FlowQuery()) }
+                group.addTask {
+                    await Self.outcome { () async throws(TunnelControlError) in
+                        try await control.qos().classes.map(\.trafficClass)
+                            == TrafficClass.allCases
+                    }
+                }
+                group.addTask {
+                    await Self.outcome { () async throws(TunnelControlError) in
+                        try await control.flows(FlowQuery()).isEmpty
+                    }
+                }
             }
-            group.addTask { control.stop() }
+            group.addTask {
+                control.stop()
+                return nil
+            }
+            return await group.reduce(into: [Outcome]()) { if let one = $1 { $0.append(one) } }
         }
+        #expect(outcomes.count == 400)
+        #expect(outcomes.allSatisfy { [.answered, .refused(.ended)].contains($0) })
         try tunnels.stop()
+        let late = await Self.outcome { () async throws(TunnelControlError) in
+            _ = try await control.qos()
+            return false
+        }
+        #expect(late == .refused(.ended))
     }
 }
