@@ -63,7 +63,7 @@ extension TenantQueues {
 
     /// Whether frames should be cut into packets before they are enqueued: a large one would hold
     /// the line for longer than a token may wait.
-    public func splits(tenant: Int, path: Int32) -> Bool {
+    public mutating func splits(tenant: Int, path: Int32) -> Bool {
         if isLinkShaped && link.shape.splitsFrames { return true }
         guard isPresent(tenant) else { return false }
         let path = self.path(of: path, tenant)

@@ -56,7 +56,7 @@ extension Worker {
     }
 
     /// - Returns: Bytes of the frame with its virtio header; 0 or less if there was none.
-    private func readFrame(
+    private mutating func readFrame(
         _ tun: TunQueue, _ hasVirtioHeader: Bool, _ small: Int32, _ large: Int32
     ) -> Int {
         let first = frames.smallSpace(small)

@@ -142,14 +142,14 @@ extension Worker {
         }
     }
 
-    private func exceedsShare(_ tunnel: TunnelID) -> Bool {
+    private mutating func exceedsShare(_ tunnel: TunnelID) -> Bool {
         tunnels[tunnel].stagedCount > stagedMax(EngineLimits.stagedFramesPerWorker)
             || tunnels[tunnel].stagedLargeCount
                 > stagedMax(EngineLimits.stagedLargeFramesPerWorker)
     }
 
     /// Frames that one tunnel may keep: an equal share of all, and all where there is no other.
-    private func stagedMax(_ all: Int) -> Int { max(all / max(tunnels.count, 1), 1) }
+    private mutating func stagedMax(_ all: Int) -> Int { max(all / max(tunnels.count, 1), 1) }
 
     /// Keeps a frame until its peer has a session; the oldest gives way to the newest.
     mutating func stage(_ slot: Int32, for peer: PeerID, of tunnel: TunnelID) {

@@ -59,14 +59,12 @@ extension Worker {
     }
 
     /// The best class that this side's traffic to a peer may have: the greater is the lesser class.
-    @inline(__always)
-    private func ceiling(to peer: PeerID, of tunnel: TunnelID) -> TrafficClass {
+    private mutating func ceiling(to peer: PeerID, of tunnel: TunnelID) -> TrafficClass {
         max(tunnels[tunnel].qos.ceiling, ceiling(of: peer, in: tunnel))
     }
 
     /// The best class that a peer's traffic may have.
-    @inline(__always)
-    private func ceiling(of peer: PeerID, in tunnel: TunnelID) -> TrafficClass {
+    private mutating func ceiling(of peer: PeerID, in tunnel: TunnelID) -> TrafficClass {
         guard tunnels[tunnel].peers.contains(peer) else { return PeerQoS.noCeiling }
         return max(tunnels[tunnel].qos.peersCeiling, tunnels[tunnel].peers[peer].qos.ceiling)
     }
@@ -74,8 +72,7 @@ extension Worker {
     /// The best class that a frame may have because of the peer that it came from: what one peer
     /// sends to another by way of this side stays what it may be. Of several peers that share the
     /// source none is known.
-    @inline(__always)
-    private func originCeiling(of packet: IPPacket, in tunnel: TunnelID) -> TrafficClass {
+    private mutating func originCeiling(of packet: IPPacket, in tunnel: TunnelID) -> TrafficClass {
         guard tunnels[tunnel].limitedPeerCount > 0 else { return PeerQoS.noCeiling }
         return ceiling(of: tunnels[tunnel].routes.peer(forSourceOf: packet), in: tunnel)
     }
@@ -172,12 +169,12 @@ extension Worker {
         frames.release(dropped.slot)
     }
 
-    private func noteOverflow(_ trafficClass: TrafficClass, of tunnel: TunnelID) {
+    private mutating func noteOverflow(_ trafficClass: TrafficClass, of tunnel: TunnelID) {
         count(.queueOverflow, of: tunnel)
         tunnels[tunnel].port.counters.classes.add(.overflowDrops, of: trafficClass)
     }
 
-    private func segments(of slot: Int32) -> Segmenter.Outcome {
+    private mutating func segments(of slot: Int32) -> Segmenter.Outcome {
         let frame = frames.frame(slot)
         return Segmenter.make(
             header: VirtioNetHeader(reading: frame),
@@ -187,7 +184,7 @@ extension Worker {
 
     /// What a frame will take of a line: padding, tunnel and outer headers and what the line adds,
     /// of each of its packets.
-    private func wireByteCount(
+    private mutating func wireByteCount(
         _ frame: ByteRegion, _ place: FramePlace, of tunnel: TunnelID
     ) -> Int {
         let byteCount = frame.count - VirtioNetHeader.count
@@ -207,7 +204,7 @@ extension Worker {
         return byteCount + packetCount * (perPacket + EngineLimits.innerHeaderBytes)
     }
 
-    private func outerBytes(to peer: PeerID, of tunnel: TunnelID) -> Int {
+    private mutating func outerBytes(to peer: PeerID, of tunnel: TunnelID) -> Int {
         guard peer >= 0, let destination = tunnels[tunnel].peers[peer].destination,
             !destination.isIPv4
         else { return EngineLimits.outerBytesIPv4 }
@@ -220,7 +217,7 @@ extension Worker {
     /// Lets a frame bear the scheduler's signal to slow down.
     ///
     /// - Returns: `false` if it has to be dropped to say so.
-    func bearsSignal(
+    mutating func bearsSignal(
         _ packet: IPPacket, _ trafficClass: TrafficClass, of tunnel: TunnelID
     ) -> Bool {
         let classes = tunnels[tunnel].port.counters.classes
@@ -238,7 +235,7 @@ extension Worker {
     ///
     /// - Returns: The traffic class of outer headers, which claims no more than ceilings allow
     ///   whatever a host behind this side has put into the inner one.
-    func mark(
+    mutating func mark(
         _ packet: IPPacket, _ trafficClass: TrafficClass, to peer: PeerID, of tunnel: TunnelID
     ) -> UInt8 {
         let rules = tunnels[tunnel].qos.marking(tunnels[tunnel].peers[peer].qos)
@@ -252,7 +249,7 @@ extension Worker {
     }
 
     /// Counts what left.
-    func noteDeparture(
+    mutating func noteDeparture(
         _ departure: Departure, _ outer: UInt8, packetCount: Int, to session: Session
     ) {
         let classes = tunnels[session.tunnel].port.counters.classes
@@ -309,7 +306,7 @@ extension Worker {
     }
 
     /// Answers a question; allocates.
-    func report(_ request: ReportRequest, of tunnel: TunnelID) -> WorkerReport {
+    mutating func report(_ request: ReportRequest, of tunnel: TunnelID) -> WorkerReport {
         var report = WorkerReport()
         let (tenant, rules) = (Int(tunnel), tunnels[tunnel].qos.rules)
         switch request {

@@ -281,7 +281,7 @@ extension Worker {
     /// behind it cannot be helped by slowing down: it may wait for the worker to serve others.
     ///
     /// With lanes, what a lane may not take in yet stands in its socket.
-    private func isStanding(_ lane: Int) -> Bool {
+    private mutating func isStanding(_ lane: Int) -> Bool {
         guard sources != nil else { return received.byteCount >= EngineLimits.standingQueueBytes }
         return lanes[lane].socket.waitingByteCount ?? 0 >= EngineLimits.standingQueueBytes
     }

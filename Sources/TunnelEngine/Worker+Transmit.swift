@@ -66,7 +66,7 @@ extension Worker {
 
     /// Counts what could not be sent. A source address that the kernel refused is gone from this
     /// machine: the control thread lets the routing table choose.
-    private func noteIncidents() {
+    private mutating func noteIncidents() {
         for index in 0..<sends.incidentCount {
             let incident = sends.incident(index)
             if incident.isSentWithoutSource {
@@ -159,7 +159,7 @@ extension Worker {
 
     /// The peer that a packet goes to; -1 for none. Of several that have its destination one, and
     /// always the same one for a flow while that works.
-    func peer(for packet: IPPacket, of tunnel: TunnelID) -> PeerID {
+    mutating func peer(for packet: IPPacket, of tunnel: TunnelID) -> PeerID {
         let owner = tunnels[tunnel].routes.peer(forDestinationOf: packet)
         guard owner >= RoutingTable.firstGroup else { return owner }
         guard let group = tunnels[tunnel].routes.group(owner), let pins = tunnels[tunnel].pins
@@ -202,7 +202,7 @@ extension Worker {
         if session.needsRekeyAfterSending(now: now) { requestHandshake(peer, of: tunnel) }
     }
 
-    func requestHandshake(_ peer: PeerID, of tunnel: TunnelID) {
+    mutating func requestHandshake(_ peer: PeerID, of tunnel: TunnelID) {
         if let activity = tunnels[tunnel].peers[peer].activity, activity.requestHandshake() {
             post(.attention(tunnel, peer))
         }
@@ -255,7 +255,7 @@ extension Worker {
     }
 
     /// Whether one more datagram fits behind what is still to be sent.
-    private func hasRoom(_ byteCount: Int) -> Bool {
+    private mutating func hasRoom(_ byteCount: Int) -> Bool {
         run.end + byteCount <= transmitBuffer.whole.count && sends.count < sends.capacity
     }
 
