@@ -203,7 +203,7 @@ def test_a_line_of_all_tenants_is_nobodys_to_count(fake, run):
     daemon = fake()
     daemon.head = ["classify=true", "link=1000000000 14", "link_shared=true"]
     text = run("qos", daemon.interface).stdout
-    assert row(text, "link").endswith("held to 950 Mbit/s, shared by all tenants"), text
+    assert row(text, "link").endswith("held to 950.00 Mbit/s, shared by all tenants"), text
     report, = json.loads(run("qos", daemon.interface, "--json").stdout)
     assert report["link"]["is_shared"] is True and "wire_bytes" not in report["link"]
     assert report["paths"][0]["link"]["is_shared"] is False
