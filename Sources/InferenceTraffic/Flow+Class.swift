@@ -1,17 +1,5 @@
 import PacketFormats
 
-/// The class of a frame, and of what follows its beginning.
-struct FrameClass {
-    var trafficClass: TrafficClass
-    var laterClass: TrafficClass
-    var leadingByteCount = Int32.max
-
-    init(_ trafficClass: TrafficClass) {
-        self.trafficClass = trafficClass
-        laterClass = trafficClass
-    }
-}
-
 extension Flow {
     /// Looks up again what policy says, if it says something else by now.
     @inline(__always)
@@ -31,40 +19,26 @@ extension Flow {
     mutating func classify(
         _ direction: FlowDirection, _ byteCount: Int, burst: UInt32, mark: DSCP,
         rules: ClassRules, now: UInt64
-    ) -> FrameClass {
-        guard rules.isClassifying else { return FrameClass(.token) }
+    ) -> TrafficClass {
+        guard rules.isClassifying else { return .token }
         let isOutbound = direction == .outbound
         guard byteCount > 0 else {
-            return FrameClass(acknowledgementClass(isOutbound ? out : `in`, mark, rules, now))
+            return acknowledgementClass(isOutbound ? out : `in`, mark, rules, now)
         }
         let decision: ClassDecision
-        let isPolicy: Bool
         if let serviceClass {
             decision = ClassDecision(serviceClass, .policy, 100)
-            isPolicy = true
         } else if let marked = rules.marks.trafficClass(mark) {
             decision = ClassDecision(marked, .mark, 90)
-            isPolicy = true
         } else {
             decision = observed(direction, burst: burst, byteCount: byteCount)
-            isPolicy = false
         }
         withWay(direction) {
             $0.trafficClass = decision.trafficClass
             $0.evidence = decision.evidence
             $0.confidence = decision.confidence
         }
-        var frame = FrameClass(decision.trafficClass)
-        // A frame may be longer than what is left of the beginning.
-        if !isPolicy, isTCP, decision.isBeginning,
-            byteCount > Int(FlowLimits.beginningBytes &- burst)
-        {
-            frame.leadingByteCount = Int32(FlowLimits.beginningBytes &- burst)
-            let after = observed(
-                direction, burst: FlowLimits.beginningBytes, byteCount: byteCount)
-            frame.laterClass = after.trafficClass
-        }
-        return frame
+        return decision.trafficClass
     }
 
     /// An acknowledgement must not starve what it acknowledges, nor overtake payload of its own
@@ -94,10 +68,9 @@ extension Flow {
                         .token, told == .tls ? .tls : .behaviour, runConfidence)
             }
         }
-        if burst < FlowLimits.beginningBytes {
-            var beginning = ClassDecision(.token, known ?? .beginning, known == nil ? 50 : 80)
-            beginning.isBeginning = true
-            return beginning
+        // A frame that goes on beyond the beginning is none: it would hold the line for long.
+        if Int(burst) + byteCount <= Int(FlowLimits.beginningBytes) {
+            return ClassDecision(.token, known ?? .beginning, known == nil ? 50 : 80)
         }
         switch answer.intent {
         case .background: return ClassDecision(.background, known ?? .http1, 95)
@@ -150,8 +123,6 @@ struct ClassDecision {
     var evidence: FlowEvidence
     /// 0 to 100.
     var confidence: UInt8
-    /// The class is that of the beginning, whatever follows.
-    var isBeginning = false
 
     init(_ trafficClass: TrafficClass, _ evidence: FlowEvidence, _ confidence: UInt8) {
         self.trafficClass = trafficClass

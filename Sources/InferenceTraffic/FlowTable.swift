@@ -247,17 +247,14 @@ extension FlowTable {
         _ index: Int, _ direction: FlowDirection, _ byteCount: Int, _ burst: UInt32,
         _ mark: DSCP, _ ceiling: TrafficClass, _ rules: ClassRules, _ now: UInt64
     ) -> FlowVerdict {
-        let frame = entries[index].classify(
+        let trafficClass = entries[index].classify(
             direction, byteCount, burst: burst, mark: mark, rules: rules, now: now)
-        let limited = frame.trafficClass.limited(to: ceiling)
         if direction == .outbound { entries[index].ceiling = ceiling }
         // The two directions of a flow are two flows to a scheduler.
         let hash = UInt32(truncatingIfNeeded: entries[index].hash >> 32)
-        var verdict = FlowVerdict(
-            trafficClass: limited, flow: direction == .outbound ? hash : ~hash)
-        verdict.laterClass = frame.laterClass.limited(to: ceiling)
-        verdict.leadingByteCount = frame.leadingByteCount
-        return verdict
+        return FlowVerdict(
+            trafficClass: trafficClass.limited(to: ceiling),
+            flow: direction == .outbound ? hash : ~hash)
     }
 
     /// What has no ports, or pieces of it: policy of its addresses, and how much the tunnel sends.

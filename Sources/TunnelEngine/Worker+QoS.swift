@@ -11,9 +11,6 @@ struct FramePlace {
     var flow: UInt32 = 0
     var peer: PeerID = -1
     var trafficClass = TrafficClass.token
-    /// Of the payload after the leading bytes, which matters where the frame is cut.
-    var laterClass = TrafficClass.token
-    var leadingByteCount = Int32.max
     /// What its line adds to each packet, in bytes; -1 without a line.
     var overheadBytes: Int16 = -1
 }
@@ -45,15 +42,12 @@ extension Worker {
                 now: now)
             place.flow = verdict.flow
             place.trafficClass = verdict.trafficClass
-            place.laterClass = verdict.laterClass
-            place.leadingByteCount = verdict.leadingByteCount
         } else {
             place.flow = flows.flow(of: packet)
             place.trafficClass = TrafficClass.token.limited(to: ceiling)
         }
         if let budget = qos.budget, isOver(budget, packet.totalCount, of: tunnel) {
             place.trafficClass = .background
-            place.laterClass = .background
         }
         return place
     }
@@ -118,13 +112,8 @@ extension Worker {
             segmenter.segmentCount > 1,
             segmenter.firstPacketCount <= frames.smallPacketBytesMax
         else { return enqueue(slot, place, of: tunnel) }
-        let segmentSize = Int(VirtioNetHeader(reading: frames.frame(slot)).gsoSize)
-        var place = place
-        var payloadCount = 0
         var hasRoom = true
         while let packet = segmenter.next() {
-            if payloadCount >= Int(place.leadingByteCount) { place.trafficClass = place.laterClass }
-            payloadCount &+= segmentSize
             // The scheduler may be full of the very flow: then it gives up what is oldest. What
             // follows a lost piece is lost with it.
             guard hasRoom, let piece = takeSmallSlot() else {

@@ -75,26 +75,13 @@ import Testing
         #expect(connection.send(&tap, from: .client, count: 1_000).trafficClass == .token)
     }
 
-    /// A long frame of a connection with a grown window holds the beginning and what follows it.
-    @Test func aFrameAcrossTheBeginningSaysWhereItEnds() {
+    /// A long frame of a connection with a grown window is no question.
+    @Test(arguments: [(16_384, TrafficClass.token), (16_385, .prompt), (64_400, .prompt)])
+    func aFrameBeyondTheBeginningIsNone(count: Int, expected: TrafficClass) {
         var tap = Tap()
         var connection = opened(&tap)
-        let verdict = connection.send(&tap, from: .client, count: 64_400)
-        #expect(verdict.trafficClass == .token)
-        #expect(verdict.leadingByteCount == 16_384)
-        #expect(verdict.laterClass == .prompt)
-        let next = connection.send(&tap, from: .client, count: 64_400)
-        #expect(next.trafficClass == .prompt)
-        #expect(next.leadingByteCount == .max)
-        #expect(next.laterClass == .prompt)
-    }
-
-    @Test(arguments: [(16_384, true), (16_385, false)])
-    func aFrameThatEndsWithTheBeginningIsAllOfIt(count: Int, isWhole: Bool) {
-        var tap = Tap()
-        var connection = opened(&tap)
-        let verdict = connection.send(&tap, from: .client, count: count)
-        #expect((verdict.leadingByteCount == .max) == isWhole)
+        #expect(connection.send(&tap, from: .client, count: count).trafficClass == expected)
+        #expect(connection.send(&tap, from: .client, count: 100).trafficClass == .prompt)
     }
 
     /// Every request on a kept connection begins again.
@@ -119,9 +106,7 @@ import Testing
         var high = 0
         for _ in 0..<2_000 {
             let verdict = connection.send(&tap, from: .client, count: 14_000)
-            if verdict.trafficClass == .token {
-                high += min(14_000, Int(verdict.leadingByteCount))
-            }
+            if verdict.trafficClass == .token { high += 14_000 }
             tap.wait(5)
             connection.send(&tap, from: .server, count: 100)
         }

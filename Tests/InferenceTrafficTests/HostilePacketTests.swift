@@ -34,8 +34,6 @@ import Testing
                 peer: Int32.random(in: -1..<3, using: &generator), ceiling: tap.ceiling,
                 rules: tap.rules, now: generator.next() >> 20)
             #expect(verdict.trafficClass >= .prompt)
-            #expect(verdict.laterClass >= .prompt)
-            #expect(verdict.leadingByteCount >= 0)
             taken += 1
         }
         #expect(taken > 1_000)
