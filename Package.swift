@@ -11,6 +11,10 @@ let testing: [SwiftSetting] =
             ["-enable-testing", "-assert-config", "Debug"], .when(configuration: .release))
     ]
 
+/// Tests themselves need not be fast, and are many.
+let unoptimised: [SwiftSetting] =
+    testing.isEmpty ? [] : [.unsafeFlags(["-Onone"], .when(configuration: .release))]
+
 let strict: [SwiftSetting] =
     testing + [
         .strictMemorySafety(),
@@ -69,12 +73,13 @@ func program(_ name: String, _ dependencies: [Target.Dependency], path: String? 
 }
 
 func tests(
-    of name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = []
+    of name: String, _ dependencies: [Target.Dependency] = [], resources: [Resource] = [],
+    settings: [SwiftSetting] = unoptimised
 ) -> Target {
     .testTarget(
         name: "\(name)Tests",
         dependencies: [.init(stringLiteral: name), "TestSupport"] + dependencies,
-        resources: resources)
+        resources: resources, swiftSettings: settings)
 }
 
 let package = Package(
@@ -242,7 +247,9 @@ let package = Package(
                 "PacketFormats", "WireGuardProtocol",
                 "WireGuardConfiguration", "LinuxNetworking", "PacketMemory", "Telemetry",
                 "CAllocationCounter", logging, system,
-            ]),
+            ],
+            // They count allocations around code of their own.
+            settings: []),
         tests(
             of: "NodeAgent",
             [
