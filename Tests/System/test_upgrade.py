@@ -319,7 +319,9 @@ def test_only_the_daemons_user_is_heard(lab):
     tunnel = make_tunnel(lab, other=branchlined())
     tunnel.passes()
     path = handover_path(tunnel.subject)
-    # Even where the file itself would let others in.
+    # Even where file and folder would let others in.
+    mode = path.parent.stat().st_mode
+    path.parent.chmod(0o755)
     path.chmod(0o666)
     script = (
         "import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(3); "
@@ -327,6 +329,7 @@ def test_only_the_daemons_user_is_heard(lab):
     done = run(
         "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c",
         script, check=False)
+    path.parent.chmod(mode)
     refusals = ("ConnectionReset", "BrokenPipe")
     assert done.returncode == 0 or any(word in done.stderr for word in refusals), done.stderr
     tunnel.passes()
@@ -540,8 +543,8 @@ def is_running(pid: int) -> bool:
 
 # What the processes say to each other, as seen from outside. A hello names the versions of the
 # messages, of the state and of the device.
-FORMATS = struct.pack("<HHH", 1, 2, 1)
-FOREIGN_FORMATS = struct.pack("<HHH", 1, 3, 1)
+FORMATS = struct.pack("<HHH", 1, 3, 1)
+FOREIGN_FORMATS = struct.pack("<HHH", 1, 4, 1)
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
