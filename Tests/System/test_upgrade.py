@@ -279,16 +279,18 @@ def test_newer_daemon_that_dies_after_it_was_let_go_on(lab):
     tokens = EventStream(tunnel.other, subject)
     child = os.fork()
     if child == 0:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.connect(str(handover_path(subject)))
-            client.sendall(message(1, FORMATS))
-            receive_offer(client)
-            client.sendall(message(3))
-            receive(client)
-            client.sendall(message(5))
-            assert receive(client)[0] == 6
-            time.sleep(60)
-            os._exit(0)
+        try:
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(str(handover_path(subject)))
+                client.sendall(message(1, FORMATS))
+                receive_offer(client)
+                client.sendall(message(3))
+                receive(client)
+                client.sendall(message(5))
+                assert receive(client)[0] == 6
+                time.sleep(60)
+        finally:
+            os._exit(1)  # Whatever happens, the tests go on in one process only.
     time.sleep(0.1)
     status = os.waitpid(child, 0)[1]
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
