@@ -48,31 +48,6 @@ EOF
 
 row() { printf '  %-16s %s\n' "$1" "${*:2}"; }
 
-parse_arguments() {
-    answers=5
-    skip_build=false
-    while [ $# -gt 0 ]; do
-        case $1 in
-            --answers)
-                [ $# -ge 2 ] || fail "--answers needs a number; see --help"
-                answers=$2
-                shift
-                ;;
-            --answers=*) answers=${1#*=} ;;
-            --skip-build) skip_build=true ;;
-            -h | --help)
-                usage
-                exit 0
-                ;;
-            *) fail "unknown argument '$1'; see --help" ;;
-        esac
-        shift
-    done
-    if ! [[ $answers =~ ^[1-9][0-9]{0,3}$ ]] || [ "$answers" -gt 1000 ]; then
-        fail "--answers must be a number from 1 to 1000, not '$answers'"
-    fi
-}
-
 # --- 1. install and build -----------------------------------------------------------------------
 
 prepare() {
@@ -82,19 +57,6 @@ prepare() {
 
 # --- 2. namespaces ------------------------------------------------------------------------------
 
-check_machine() {
-    local program
-    for program in ip nft bridge ss nsenter jq python3; do
-        command -v "$program" >/dev/null ||
-            fail "'$program' is missing; run this once without --skip-build"
-    done
-    for program in "$programs/branchline" "$programs/branchlined"; do
-        [ -x "$program" ] || fail "$program is not built; run this once without --skip-build"
-    done
-    [ -c /dev/net/tun ] ||
-        fail "/dev/net/tun is missing: run 'modprobe tun', or give the container that device"
-}
-
 # Unlike `ip netns exec` this keeps the mounts that everybody sees, which name the namespaces.
 inside() {
     local namespace=$1
@@ -103,15 +65,12 @@ inside() {
 }
 
 cleanup() {
-    local status=$? pid namespace
+    local status=$? namespace
     trap - EXIT
     trap '' INT TERM HUP
-    # Only processes of this run live in its namespaces. The gateway comes first: what it made for
-    # itself it also removes.
+    # The gateway comes first: what it made for itself it also removes.
     for namespace in "${namespaces[@]}"; do
-        for pid in $(ip netns pids "$namespace" 2>/dev/null); do
-            stop "$pid"
-        done
+        stop_processes "$namespace"
     done
     for namespace in "${namespaces[@]}" "${domains[@]}"; do
         ip netns del "$namespace" 2>/dev/null || true
@@ -125,17 +84,6 @@ cleanup() {
     exit "$status"
 }
 
-# Ends a process: asks, waits up to three seconds, insists.
-stop() {
-    kill -TERM "$1" 2>/dev/null || return 0
-    local _
-    for _ in {1..30}; do
-        kill -0 "$1" 2>/dev/null || return 0
-        sleep 0.1
-    done
-    kill -KILL "$1" 2>/dev/null || true
-}
-
 # Names of what belongs to a tenant. Control sockets are found by interface name across namespaces,
 # so these are unique to the run too.
 domain_of() { echo "gateway-$$-$1"; }
@@ -143,14 +91,6 @@ client_of() { echo "client-$$-$1"; }
 server_of() { echo "server-$$-$1"; }
 tunnel_of() { echo "${1:0:5}$$"; }
 client_tunnel_of() { echo "${1:0:5}c$$"; }
-
-add_namespace() {
-    ip netns add "$1" ||
-        fail "no network namespace can be made here: this needs root, or CAP_SYS_ADMIN and" \
-            "CAP_NET_ADMIN in a container"
-    namespaces+=("$1")
-    ip -n "$1" link set lo up
-}
 
 # The Internet is a bridge that the gateway and the clients are at.
 make_namespaces() {
@@ -448,7 +388,7 @@ prove() {
 }
 
 run_lab() {
-    check_machine
+    check_machine ip nft bridge ss nsenter jq python3 -- branchline branchlined
     gateway=gateway-$$
     namespaces=() domains=()
     umask 077
@@ -474,7 +414,8 @@ run_lab() {
     step "three tenants at the same addresses: each got its own answers, and nothing of another's"
 }
 
-parse_arguments "$@"
+parse_arguments answers 5 "$@"
+answers=$count
 "$skip_build" || prepare
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || fail "network namespaces need root: run this as root"

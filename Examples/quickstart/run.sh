@@ -55,31 +55,6 @@ Example: $0 --requests 8
 EOF
 }
 
-parse_arguments() {
-    requests=4
-    skip_build=false
-    while [ $# -gt 0 ]; do
-        case $1 in
-            --requests)
-                [ $# -ge 2 ] || fail "--requests needs a number; see --help"
-                requests=$2
-                shift
-                ;;
-            --requests=*) requests=${1#*=} ;;
-            --skip-build) skip_build=true ;;
-            -h | --help)
-                usage
-                exit 0
-                ;;
-            *) fail "unknown argument '$1'; see --help" ;;
-        esac
-        shift
-    done
-    if ! [[ $requests =~ ^[1-9][0-9]{0,3}$ ]] || [ "$requests" -gt 1000 ]; then
-        fail "--requests must be a number from 1 to 1000, not '$requests'"
-    fi
-}
-
 # --- 1. install and build -----------------------------------------------------------------------
 
 install_openai_client() {
@@ -110,53 +85,17 @@ prepare() {
 in_hq() { ip netns exec "$hq" "$@"; }
 in_branch() { ip netns exec "$branch" "$@"; }
 
-check_machine() {
-    local program
-    for program in ip tc nft wg ss jq python3; do
-        command -v "$program" >/dev/null ||
-            fail "'$program' is missing; run this once without --skip-build"
-    done
-    for program in "$programs/branchline" "$programs/branchlined" \
-        "$programs/branchline-coordinator" "$server"; do
-        [ -x "$program" ] || fail "$program is not built; run this once without --skip-build"
-    done
-    [ -c /dev/net/tun ] ||
-        fail "/dev/net/tun is missing: run 'modprobe tun', or give the container that device"
-}
-
 cleanup() {
-    local status=$? pid namespace
+    local status=$? namespace
     trap - EXIT
     trap '' INT TERM HUP
     for namespace in "${namespaces[@]}"; do
-        # Only processes of this run live in its namespaces.
-        for pid in $(ip netns pids "$namespace" 2>/dev/null); do
-            stop "$pid"
-        done
+        stop_processes "$namespace"
         ip netns del "$namespace" 2>/dev/null || true
     done
     rm -f -- "/var/run/wireguard/$hq_device.sock" "/var/run/wireguard/$branch_device.sock"
     rm -rf -- "$work"
     exit "$status"
-}
-
-# Ends a process: asks, waits up to two seconds, insists.
-stop() {
-    kill -TERM "$1" 2>/dev/null || return 0
-    local _
-    for _ in {1..20}; do
-        kill -0 "$1" 2>/dev/null || return 0
-        sleep 0.1
-    done
-    kill -KILL "$1" 2>/dev/null || true
-}
-
-add_namespace() {
-    ip netns add "$1" ||
-        fail "no network namespace can be made here: this needs root, or CAP_SYS_ADMIN and" \
-            "CAP_NET_ADMIN in a container"
-    namespaces+=("$1")
-    ip -n "$1" link set lo up
 }
 
 # Without IPv6 the link is silent but for the tunnel and ARP.
@@ -456,7 +395,8 @@ prove() {
 }
 
 run_lab() {
-    check_machine
+    check_machine ip tc nft wg ss jq python3 \
+        -- branchline branchlined branchline-coordinator InferenceServer
     hq=quickstart-$$-hq branch=quickstart-$$-branch provider=quickstart-$$-provider
     # Control sockets are found by device name across namespaces, so these are unique too.
     hq_device=qh$$ branch_device=qb$$
@@ -496,7 +436,8 @@ run_lab() {
     step "every byte came through the tunnel and arrived intact; the revoked branch was cut off"
 }
 
-parse_arguments "$@"
+parse_arguments requests 4 "$@"
+requests=$count
 "$skip_build" || prepare
 if [ "$(id -u)" -ne 0 ]; then
     command -v sudo >/dev/null || fail "network namespaces need root: run this as root"
