@@ -74,14 +74,12 @@ public actor Supervisor {
         await removeStrangers()
         isReady()
         let retrying = Task {
-            while !Task.isCancelled {
-                try? await Task.sleep(for: .seconds(GatewayLimits.retrySecondsMax))
+            while (try? await Task.sleep(for: .seconds(GatewayLimits.retrySecondsMax))) != nil {
                 if hasFileFaults { await read() }
             }
         }
         let reviewing = Task {
-            while !Task.isCancelled {
-                try? await Task.sleep(for: .seconds(GatewayLimits.reviewSeconds))
+            while (try? await Task.sleep(for: .seconds(GatewayLimits.reviewSeconds))) != nil {
                 if await reviewSocket() { save() }
             }
         }
