@@ -103,6 +103,9 @@ struct BranchlineDaemon: ParsableCommand {
         if gateway != nil && qos != nil {
             throw ValidationError("--qos is for one interface; tenants name their policies")
         }
+        if let qos, !FileManager.default.fileExists(atPath: qos) {
+            throw ValidationError("there is no QoS policy \(qos): name a file that is there")
+        }
         if let interface, let fault = InterfaceName.fault(in: interface) {
             throw ValidationError("'\(interface)' can't name an interface: \(fault)")
         }

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from joined import Node, Site, inner
-from lab import UAPI_FOLDER, branchlined, wait_until
+from lab import UAPI_FOLDER, branchlined, run, wait_until
 from test_network import Headquarters, join, program
 
 pytestmark = pytest.mark.branchline_only
@@ -216,3 +216,7 @@ def test_a_tunnel_without_an_agent_reads_its_file(lab, tmp_path):
     daemon.start()
     assert lines(name) == {}
     assert f"{file} is not used: link.rate is missing" in daemon.log
+    daemon.end()
+    file.unlink()
+    refused = run(branchlined(), "--qos", str(file), name, check=False)
+    assert refused.returncode == 64 and f"there is no QoS policy {file}" in refused.stderr
