@@ -104,11 +104,10 @@ struct Serve: AsyncParsableCommand {
             tlsCertificate: tlsCertificate ?? Environment["TLS_CERTIFICATE"],
             tlsKey: tlsKey ?? Environment["TLS_KEY"], oidc: oidc ?? Environment["OIDC"],
             version: CoordinatorProgram.version)
-        try settings.limits.requests.set(Environment.number("RATE_LIMIT", rateLimit))
-        try settings.limits.enrolments.set(
-            Environment.number("ENROLMENT_RATE_LIMIT", enrolmentRateLimit))
-        try settings.limits.principal.set(Environment.number("CALLER_RATE_LIMIT", callerRateLimit))
-        try settings.limits.failures.set(Environment.number("FAILURE_RATE_LIMIT", failureRateLimit))
+        try settings.limits.requests.set("RATE_LIMIT", rateLimit)
+        try settings.limits.enrolments.set("ENROLMENT_RATE_LIMIT", enrolmentRateLimit)
+        try settings.limits.principal.set("CALLER_RATE_LIMIT", callerRateLimit)
+        try settings.limits.failures.set("FAILURE_RATE_LIMIT", failureRateLimit)
         try set(&settings.limits.connectionsMax, "CONNECTIONS", connections)
         try set(
             &settings.limits.connectionsPerAddressMax, "CONNECTIONS_PER_ADDRESS",
@@ -120,7 +119,7 @@ struct Serve: AsyncParsableCommand {
     private func set(_ limit: inout Int, _ option: String, _ given: Int?) throws {
         guard let number = try Environment.number(option, given.map(Double.init)) else { return }
         guard (1...1_000_000).contains(number) else {
-            throw ValidationError("\(option.lowercased()) must be 1 to 1,000,000.")
+            throw ValidationError("\(Environment.flag(of: option)) must be 1 to 1,000,000.")
         }
         limit = Int(number)
     }
@@ -128,7 +127,8 @@ struct Serve: AsyncParsableCommand {
     private func makeLog() throws -> Logger {
         let text = logLevel ?? Environment["LOG_LEVEL"] ?? "info"
         guard let level = Logger.Level(rawValue: text) else {
-            throw ValidationError("\(text) is no log level.")
+            throw ValidationError(
+                "\(text) is no log level: trace, debug, info, notice, warning, error or critical.")
         }
         LoggingSystem.bootstrap(StreamLogHandler.standardError)
         var log = Logger(label: "branchline-coordinator")
@@ -156,10 +156,11 @@ struct Serve: AsyncParsableCommand {
 
 extension Rate {
     /// A burst of ten seconds goes with it.
-    fileprivate mutating func set(_ perSecond: Double?) throws {
-        guard let perSecond else { return }
+    fileprivate mutating func set(_ option: String, _ given: Double?) throws {
+        guard let perSecond = try Environment.number(option, given) else { return }
         guard perSecond > 0, perSecond <= 1_000_000 else {
-            throw ValidationError("a rate must be above 0, at most 1,000,000 a second.")
+            throw ValidationError(
+                "\(Environment.flag(of: option)) must be above 0, at most 1,000,000 a second.")
         }
         self = Rate(burst: max(10, perSecond * 10), perSecond: perSecond)
     }

@@ -60,6 +60,10 @@ struct StorageOptions: ParsableArguments {
 enum Environment {
     static func name(of option: String) -> String { "BRANCHLINE_COORDINATOR_\(option)" }
 
+    static func flag(of option: String) -> String {
+        "--" + option.lowercased().replacing("_", with: "-")
+    }
+
     /// - Returns: `nil` where it is not set, or empty.
     static subscript(option: String) -> String? {
         let value = ProcessInfo.processInfo.environment[name(of: option)]

@@ -8,10 +8,10 @@ enum Text {
         if count < 1024 { return "\(count) B" }
         var value = Double(count) / 1024
         for unit in ["KiB", "MiB", "GiB"] {
-            if value < 1024 { return "\(fixed(value, decimals: 2)) \(unit)" }
+            if value < 1024 { return "\(decimal(value, 2)) \(unit)" }
             value /= 1024
         }
-        return "\(fixed(value, decimals: 2)) TiB"
+        return "\(decimal(value, 2)) TiB"
     }
 
     /// Seconds in the units of `wg`: "2 hours, 1 minute, 5 seconds"; empty for none.
@@ -53,7 +53,7 @@ enum Text {
     /// A share from 0 to 1 in percent; a dash where it is not known.
     static func percent(_ share: Double?) -> String {
         guard let share else { return "-" }
-        return "\(fixed(share * 100, decimals: 2)) %"
+        return "\(decimal(share * 100, 2)) %"
     }
 
     /// Bits per second in decimal units: "1.50 Mbit/s".
@@ -61,10 +61,10 @@ enum Text {
         if bitsPerSecond < 1_000 { return "\(bitsPerSecond) bit/s" }
         var value = Double(bitsPerSecond) / 1_000
         for unit in ["kbit/s", "Mbit/s"] {
-            if value < 1_000 { return "\(fixed(value, decimals: 2)) \(unit)" }
+            if value < 1_000 { return "\(decimal(value, 2)) \(unit)" }
             value /= 1_000
         }
-        return "\(fixed(value, decimals: 2)) Gbit/s"
+        return "\(decimal(value, 2)) Gbit/s"
     }
 
     /// A wall-clock time in UTC: "2026-11-25T17:02:00Z".
@@ -91,11 +91,7 @@ enum Text {
 
     /// Rounded to so many places behind the point.
     static func decimal(_ value: Double, _ places: Int) -> String {
-        fixed(value, decimals: places)
-    }
-
-    private static func fixed(_ value: Double, decimals: Int) -> String {
-        String(format: "%.\(decimals)f", value)
+        String(format: "%.\(places)f", value)
     }
 
     private static let units: [(name: String, seconds: UInt64)] = [

@@ -49,9 +49,8 @@ public final class CoordinatorServer: ServiceLifecycle.Service {
             try setupCode.prepare()
             setupCodePath = folder.path(of: SetupCode.fileName)
         }
-        let identity = Self.identity(settings, folder)
-        pin = try identity().pin
-        tls = try TLSContexts(identity, log: log)
+        tls = try TLSContexts(Self.identity(settings, folder), log: log)
+        pin = tls.pin
         oidc = try settings.oidc.map {
             try OIDCVerifier(configuration: OIDCConfiguration(file: $0), now: now)
         }

@@ -31,10 +31,12 @@ public struct CoordinatorSettings: Hashable, Sendable {
         self.hostName = hostName
         self.publicURL = publicURL ?? "https://\(Self.urlHost(host, hostName)):\(port)"
         guard ServerNames.host(of: self.publicURL) != nil else {
-            throw StateFault("\(self.publicURL) is not https://HOST[:PORT].")
+            throw StateFault(
+                "\(self.publicURL) is not https://HOST[:PORT]: give the coordinator's address "
+                    + "with --public-url.")
         }
         guard (tlsCertificate == nil) == (tlsKey == nil) else {
-            throw StateFault("give a certificate and its key, or neither.")
+            throw StateFault("give both --tls-certificate and --tls-key, or neither.")
         }
         self.tlsCertificate = tlsCertificate
         self.tlsKey = tlsKey

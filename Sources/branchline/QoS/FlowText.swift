@@ -74,7 +74,8 @@ struct FlowObject: Encodable {
 extension FlowReport {
     /// `10.0.0.2:51000 → 10.9.0.5:443`: from the client to the server.
     var ends: String {
-        "\(Self.end(client, clientPort)) → \(Self.end(server, serverPort))"
+        "\(Endpoint(address: client, port: clientPort)) → "
+            + "\(Endpoint(address: server, port: serverPort))"
     }
 
     var transport: String {
@@ -83,9 +84,5 @@ extension FlowReport {
         case 17: "udp"
         default: String(protocolNumber)
         }
-    }
-
-    private static func end(_ address: IPAddress, _ port: UInt16) -> String {
-        address.isIPv4 ? "\(address):\(port)" : "[\(address)]:\(port)"
     }
 }

@@ -1,3 +1,4 @@
+import ControlModel
 import FoundationEssentials
 import Logging
 import NIOSSL
@@ -5,6 +6,8 @@ import Synchronization
 
 /// The TLS context that new connections get; renewed while the server runs.
 final class TLSContexts: Sendable {
+    /// Of the key that it began with.
+    let pin: ServerPin
     private let make: @Sendable () throws -> TLSIdentity
     private let state: Mutex<NIOSSLContext>
     private let log: Logger
@@ -13,7 +16,9 @@ final class TLSContexts: Sendable {
     init(_ make: @escaping @Sendable () throws -> TLSIdentity, log: Logger) throws {
         self.make = make
         self.log = log
-        state = Mutex(try make().makeContext())
+        let identity = try make()
+        pin = identity.pin
+        state = Mutex(try identity.makeContext())
     }
 
     var current: NIOSSLContext { state.withLock { $0 } }
