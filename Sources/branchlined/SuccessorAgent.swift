@@ -1,3 +1,4 @@
+import Foundation
 import LinuxNetworking
 import Logging
 import NodeAgent
@@ -32,6 +33,8 @@ final class SuccessorAgent {
                 } catch {
                     log.error("the agent cannot begin, and tries again: \(error)")
                     if !folder.isJoined { return }
+                    // What is not about the lock fails at once.
+                    Thread.sleep(forTimeInterval: 1)
                 }
             }
         }

@@ -157,7 +157,11 @@ private struct Succession: Sendable {
 
     func follow(with supervisor: Supervisor) async {
         while !Task.isCancelled {
-            guard let lock = lock() else { continue }
+            guard let lock = lock() else {
+                // What is not about waiting for the other process fails at once.
+                try? await Task.sleep(for: .seconds(GatewayLimits.retrySecondsFirst))
+                continue
+            }
             await supervisor.run(reloads) {}
             return withExtendedLifetime(lock) {}
         }
