@@ -55,8 +55,6 @@ public struct MarkingRules: Sendable, Hashable {
         self.heldMarks = heldMarks
     }
 
-    public func mark(of trafficClass: TrafficClass) -> DSCP { marks[trafficClass] }
-
     /// The outer header's traffic class byte.
     ///
     /// - Parameter ecn: What RFC 6040 says for the outer header.

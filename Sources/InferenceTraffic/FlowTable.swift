@@ -75,12 +75,12 @@ extension FlowTable {
         if packet.protocol == IPProtocol.tcp {
             guard let segment = Segment(packet, segmentByteCount: segmentByteCount)
             else { return untracked(packet, direction, tunnel, ceiling, rules, now) }
-            let index = place(packet, direction, tunnel, peer, segment: segment, now)
+            let index = place(packet, direction, tunnel, peer, now)
             return noteSegment(
                 segment, of: index, direction, mark: packet.dscp, ceiling, rules, now)
         }
         if packet.protocol == IPProtocol.udp, packet.transport.count >= UDPField.headerCount {
-            let index = place(packet, direction, tunnel, peer, segment: nil, now)
+            let index = place(packet, direction, tunnel, peer, now)
             return noteDatagram(
                 packet, segmentByteCount, of: index, direction, ceiling, rules, now)
         }
@@ -90,7 +90,7 @@ extension FlowTable {
     @inline(__always)
     private mutating func place(
         _ packet: IPPacket, _ direction: FlowDirection, _ tunnel: Int, _ peer: Int32,
-        segment: Segment?, _ now: UInt64
+        _ now: UInt64
     ) -> Int {
         let key = FlowKey(packet, direction, tunnel: Int32(truncatingIfNeeded: tunnel))
         let hash = key.hash(seed)
@@ -290,7 +290,7 @@ extension FlowTable {
     /// makes fragments is not as many flows as it has packets.
     public func flow(of packet: IPPacket) -> UInt32 {
         guard packet.isFragment else {
-            return flowHash(of: packet.region, seed: UInt32(truncatingIfNeeded: seed.0))
+            return flowHash(of: packet, seed: UInt32(truncatingIfNeeded: seed.0))
         }
         // Of the addresses alone: what a later fragment's protocol is, its sender says.
         return UInt32(truncatingIfNeeded: FlowKey(untracked: packet, .outbound).hash(seed) >> 32)

@@ -64,11 +64,10 @@ extension TunDevice {
         if let reason = InterfaceName.fault(in: name) {
             throw .invalidName(name, reason: reason)
         }
-        let status = fcntl(queue.rawValue, F_GETFL)
-        if status < 0 || fcntl(queue.rawValue, F_SETFL, status | O_NONBLOCK) < 0
-            || fcntl(queue.rawValue, F_SETFD, FD_CLOEXEC) < 0
-        {
-            throw .failed(operation: "making the descriptor nonblocking", Errno(rawValue: errno))
+        do {
+            try queue.setNonblocking()
+        } catch {
+            throw .failed(operation: "making the descriptor nonblocking", error)
         }
         return Place(name: name, flags: flags, namespace: namespaceNumber(of: queue))
     }

@@ -62,11 +62,10 @@ extension UDPSocketGroup {
         guard (try? socket.option(SOL_SOCKET, Int32(CLINUX_SO_REUSEPORT))) == 1 else {
             throw fault("one shares its port with none")
         }
-        let status = fcntl(socket.rawValue, F_GETFL)
-        if status < 0 || fcntl(socket.rawValue, F_SETFL, status | O_NONBLOCK) < 0
-            || fcntl(socket.rawValue, F_SETFD, FD_CLOEXEC) < 0
-        {
-            throw .failed(operation: "making a socket nonblocking", Errno(rawValue: errno))
+        do {
+            try socket.setNonblocking()
+        } catch {
+            throw .failed(operation: "making a socket nonblocking", error)
         }
         let port = UDPSocketSetup.port(of: socket)
         guard let port, port != 0 else { throw fault("one has no port") }

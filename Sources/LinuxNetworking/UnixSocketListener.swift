@@ -48,11 +48,10 @@ public final class UnixSocketListener: Sendable {
         guard (try? owned.option(SOL_SOCKET, SO_ACCEPTCONN)) == 1 else {
             throw .notASocket(path: path)
         }
-        let status = fcntl(fileDescriptor, F_GETFL)
-        if status < 0 || fcntl(fileDescriptor, F_SETFL, status | O_NONBLOCK) < 0
-            || fcntl(fileDescriptor, F_SETFD, FD_CLOEXEC) < 0
-        {
-            throw .failed(path: path, operation: "fcntl", Errno(rawValue: errno))
+        do {
+            try owned.setNonblocking()
+        } catch {
+            throw .failed(path: path, operation: "fcntl", error)
         }
         self.path = path
         self.isFileForeign = Atomic(isFileForeign)

@@ -9,6 +9,11 @@ public import PacketMemory
 ///   (RFC 8290, section 4.1.2).
 public func flowHash(of packet: ByteRegion, seed: UInt32 = 0) -> UInt32 {
     guard let view = IPPacket(packet) else { return seed }
+    return flowHash(of: view, seed: seed)
+}
+
+/// As for its bytes, of a packet that has been looked at already.
+public func flowHash(of view: IPPacket, seed: UInt32 = 0) -> UInt32 {
     var hash = UInt64(seed) << 8 | UInt64(view.protocol)
     if view.version == 4 {
         hash = FlowMixer.mix(
@@ -26,9 +31,7 @@ public func flowHash(of packet: ByteRegion, seed: UInt32 = 0) -> UInt32 {
 private func flowDetail(of packet: IPPacket) -> UInt64 {
     if packet.isFragment {
         // Bit 32 keeps identifications apart from ports.
-        return packet.version == 4
-            ? UInt64(packet.region.bigEndian16(at: IPv4Field.identification)) | 1 << 32
-            : 1 << 32 | IPv6ExtensionHeaders.fragmentIdentification(of: packet.region)
+        return 1 << 32 | UInt64(packet.fragmentIdentification)
     }
     switch packet.protocol {
     case IPProtocol.tcp, IPProtocol.udp, IPProtocol.sctp, IPProtocol.dccp, IPProtocol.udpLite:

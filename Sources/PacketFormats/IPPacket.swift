@@ -157,8 +157,7 @@ extension IPPacket {
     public var fragmentIdentification: UInt32 {
         version == 4
             ? UInt32(region.bigEndian16(at: IPv4Field.identification))
-            : UInt32(
-                truncatingIfNeeded: IPv6ExtensionHeaders.fragmentIdentification(of: region))
+            : IPv6ExtensionHeaders.fragmentIdentification(of: region)
     }
 
     /// Whether this later fragment would lie over the end of a TCP header, which the first one

@@ -57,12 +57,12 @@ enum IPv6ExtensionHeaders {
     }
 
     /// The identification in the first fragment header within reach; zero if there is none.
-    static func fragmentIdentification(of packet: ByteRegion) -> UInt64 {
+    static func fragmentIdentification(of packet: ByteRegion) -> UInt32 {
         var next = packet[IPv6Field.nextHeader]
         var offset = IPv6Field.headerCount
         for _ in 0...headersMax {
             guard let kind = Kind(rawValue: next), packet.count &- offset >= 8 else { return 0 }
-            if kind == .fragment { return UInt64(packet.bigEndian32(at: offset &+ 4)) }
+            if kind == .fragment { return packet.bigEndian32(at: offset &+ 4) }
             let words = Int(packet[offset &+ 1])
             next = packet[offset]
             offset &+= kind == .authentication ? (words &+ 2) &* 4 : (words &+ 1) &* 8

@@ -122,8 +122,7 @@ extension Segmenter {
 
     @inline(__always)
     private func paddedCount(_ count: Int) -> Int {
-        let multiple = WireGuardMessage.TransportData.paddingMultiple
-        return min((count &+ multiple &- 1) & ~(multiple &- 1), max(Int(paddingLimit), count))
+        WireGuardMessage.TransportData.paddedCount(count, limit: Int(paddingLimit))
     }
 
     /// Zeros 16 bytes, which may be the beginning of the next payload; at most 15 are needed, but

@@ -96,5 +96,11 @@ public enum WireGuardMessage {
         @inlinable public static var overhead: Int { 32 }
         /// Plaintext is padded to a multiple of this many bytes.
         @inlinable public static var paddingMultiple: Int { 16 }
+
+        /// The length of a packet with its padding, which stops at `limit`.
+        @inlinable @inline(__always)
+        public static func paddedCount(_ count: Int, limit: Int) -> Int {
+            min((count &+ paddingMultiple &- 1) & ~(paddingMultiple &- 1), max(limit, count))
+        }
     }
 }

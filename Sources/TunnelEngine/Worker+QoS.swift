@@ -184,9 +184,8 @@ extension Worker {
             + outerBytes(to: place.peer, of: tunnel)
         let segmentSize = Int(header.gsoSize)
         guard header.gsoType != VirtioNetHeader.gsoNone, segmentSize > 0 else {
-            let multiple = WireGuardMessage.TransportData.paddingMultiple
-            let padded = (byteCount + multiple - 1) & ~(multiple - 1)
-            return min(padded, max(tunnels[tunnel].mtu, byteCount)) + perPacket
+            return WireGuardMessage.TransportData.paddedCount(
+                byteCount, limit: tunnels[tunnel].mtu) + perPacket
         }
         // About: a frame that waits whole is a small part of what its line takes in a while.
         let packetCount = max((byteCount + segmentSize - 1) / segmentSize, 1)

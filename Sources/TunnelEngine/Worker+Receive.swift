@@ -206,7 +206,7 @@ extension Worker {
             return coalesce(packet.region, of: tunnel)
         }
         // Tenants may have the same addresses: one's small packets do not wait for another's bulk.
-        let flow = flowHash(of: packet.region, seed: flowSeed &+ UInt32(bitPattern: tunnel))
+        let flow = flowHash(of: packet, seed: flowSeed &+ UInt32(bitPattern: tunnel))
         guard context.isBulk || received.mustWait(flow: flow) else {
             return coalesce(packet.region, of: tunnel)
         }

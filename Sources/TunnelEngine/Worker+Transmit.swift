@@ -165,7 +165,7 @@ extension Worker {
         guard let group = tunnels[tunnel].routes.group(owner), let pins = tunnels[tunnel].pins
         else { return RoutingTable.none }
         return pins.flows.peer(
-            forFlow: flowHash(of: packet.region, seed: flowSeed), to: group, now: now)
+            forFlow: flowHash(of: packet, seed: flowSeed), to: group, now: now)
     }
 
     /// Seals each segment behind the last one in the transmit buffer.
@@ -238,8 +238,9 @@ extension Worker {
         guard let session = tunnels[tunnel].peers[peer].session,
             session.isUsableForSending(now: now)
         else { return requestHandshake(peer, of: tunnel) }
-        let padding = [UInt8](repeating: 0, count: -packet.count & 15)
-        let byteCount = packet.count + padding.count + WireGuardMessage.TransportData.overhead
+        let padded = WireGuardMessage.TransportData.paddedCount(packet.count, limit: .max)
+        let padding = [UInt8](repeating: 0, count: padded - packet.count)
+        let byteCount = padded + WireGuardMessage.TransportData.overhead
         guard flushSends() || hasRoom(byteCount), let counter = session.reserveCounters(1) else {
             return count(.sendFailed, of: tunnel)
         }
