@@ -114,7 +114,7 @@ def test_it_says_goodbye_and_stops_at_once(founded):
         assert watch.until(lambda event: event["kind"] == "bye")
         assert watch.next() is None
     founded.process.wait(10)
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 5
     assert "stopping" in founded.words()
 
 

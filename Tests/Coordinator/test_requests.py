@@ -71,7 +71,7 @@ def test_many_slow_clients_do_not_keep_others_out(empty):
             for _ in range(200)]
     began = time.monotonic()
     assert empty.call("GET", "/healthz").status == 200
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
     for connection in slow:
         connection.close()
 

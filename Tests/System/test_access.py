@@ -163,7 +163,7 @@ def test_a_change_takes_effect_at_once_and_cuts(lab):
     wait_until(lambda: cluster.connect(cluster.plant, OPEN, 0.2) is None, 5, "cut", 0)
     took = time.monotonic() - began
     print(f"policy in force after {took:.2f} s")
-    assert took < 2
+    assert took < 5
     assert not carries(kept, kept_server), "what was open is cut, too"
     assert not carries(kept_server, kept, b"more")
     # Another rule, under which the conversation is allowed again, and goes on.

@@ -16,13 +16,15 @@ import Testing
             let clock = ContinuousClock()
             // 6 prompt tokens: 0.16 s to the first token, 0.1 s for the ten that follow.
             let elapsed = try await clock.measure { _ = try await client.chat() }
-            #expect(elapsed >= .milliseconds(260))
-            #expect(elapsed < .seconds(5))
-            let first = try await client.metric("vllm:time_to_first_token_seconds_sum")
-            #expect(try #require(first) >= 0.16)
+            // How much longer it takes is the machine's affair.
+            let first = try #require(
+                await client.metric("vllm:time_to_first_token_seconds_sum"))
+            #expect(first >= 0.16)
             #expect(try await client.metric("vllm:time_to_first_token_seconds_count") == 1)
-            let gaps = try await client.metric("vllm:inter_token_latency_seconds_sum")
-            #expect(abs(try #require(gaps) - 0.1) < 0.09)
+            // A late token does not delay those that follow: the gap after it is the shorter.
+            let gaps = try #require(await client.metric("vllm:inter_token_latency_seconds_sum"))
+            #expect(first + gaps >= 0.26)
+            #expect(.seconds(first + gaps) <= elapsed)
             for name in ["vllm:inter_token_latency", "vllm:time_per_output_token"] {
                 #expect(try await client.metric(name + "_seconds_count") == 10)
             }

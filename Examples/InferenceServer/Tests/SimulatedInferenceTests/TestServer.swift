@@ -60,9 +60,9 @@ extension TestClientProtocol {
         return line.flatMap { $0.split(separator: " ").last }.flatMap { Double($0) }
     }
 
-    /// Waits until a sample has a value, at most ten seconds.
+    /// Waits until a sample has a value, for a minute at least.
     func waitForMetric(_ name: String, label: String = "", _ value: Double) async throws -> Bool {
-        for _ in 0..<500 {
+        for _ in 0..<3_000 {
             if try await metric(name, label: label) == value { return true }
             try await Task.sleep(for: .milliseconds(20))
         }
