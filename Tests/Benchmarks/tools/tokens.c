@@ -17,6 +17,7 @@
 #include "tokens.h"
 
 #include <getopt.h>
+#include <signal.h>
 
 enum { SAMPLES_MAX = 1 << 22, EVENT_TEXT_BYTES = 512, PATIENCE_S = 5 };
 
@@ -181,10 +182,7 @@ static void drive(struct client *client) {
         socklen_t size = sizeof error;
         getsockopt(client->transport.descriptor, SOL_SOCKET, SO_ERROR, &error, &size);
         int done = client->transport.tls ? SSL_do_handshake(client->transport.tls) : 1;
-        if (!error && done != 1) {
-            int wants = SSL_get_error(client->transport.tls, done);
-            if (wants == SSL_ERROR_WANT_READ || wants == SSL_ERROR_WANT_WRITE) return;
-        }
+        if (done != 1 && transport_is_waiting(&client->transport, done) && !error) return;
         if (error || done != 1) {
             failures++;
             return close_client(client);
@@ -302,6 +300,7 @@ int main(int argument_count, char **arguments) {
     char **words = arguments + optind;
     int word_count = argument_count - optind;
     ask_for_exact_timers();
+    signal(SIGPIPE, SIG_IGN);  // TLS writes without MSG_NOSIGNAL; an ended connection says EPIPE.
     if (word_count >= 2 && !strcmp(words[0], "serve"))
         serve(word_count - 1, words + 1, certificate, key);
     if (word_count != 3 || count < 1 || count > CONNECTIONS_MAX || !interval_us || !every_us)

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -61,6 +62,14 @@ static inline void transport_queue(struct transport *transport, const void *byte
     transport->output_end += count;
 }
 
+// Whether TLS goes on after a call that did nothing. SSL_get_error also looks into the thread's
+// queue of errors, where another connection's end would else be taken for this one's.
+static inline int transport_is_waiting(struct transport *transport, int result) {
+    int error = SSL_get_error(transport->tls, result);
+    ERR_clear_error();
+    return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE;
+}
+
 // Returns -1 where the connection is over.
 static inline int transport_flush(struct transport *transport) {
     while (transport_has_output(transport)) {
@@ -69,10 +78,7 @@ static inline int transport_flush(struct transport *transport) {
         ssize_t sent;
         if (transport->tls) {
             int result = SSL_write(transport->tls, from, (int)count);
-            if (result <= 0) {
-                int error = SSL_get_error(transport->tls, result);
-                return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? 0 : -1;
-            }
+            if (result <= 0) return transport_is_waiting(transport, result) ? 0 : -1;
             sent = result;
         } else {
             sent = send(transport->descriptor, from, count, MSG_NOSIGNAL);
@@ -89,8 +95,7 @@ static inline ssize_t transport_read(struct transport *transport, void *bytes, s
     if (transport->tls) {
         int got = SSL_read(transport->tls, bytes, (int)count);
         if (got > 0) return got;
-        int error = SSL_get_error(transport->tls, got);
-        return error == SSL_ERROR_WANT_READ || error == SSL_ERROR_WANT_WRITE ? 0 : -1;
+        return transport_is_waiting(transport, got) ? 0 : -1;
     }
     ssize_t got = recv(transport->descriptor, bytes, count, 0);
     if (got > 0) return got;
