@@ -182,7 +182,9 @@ static void drive(struct client *client) {
         socklen_t size = sizeof error;
         getsockopt(client->transport.descriptor, SOL_SOCKET, SO_ERROR, &error, &size);
         int done = client->transport.tls ? SSL_do_handshake(client->transport.tls) : 1;
-        if (done != 1 && transport_is_waiting(&client->transport, done) && !error) return;
+        if (done != 1 && transport_is_waiting(&client->transport, done) && !error)
+            return watch(loop, EPOLL_CTL_MOD, client->transport.descriptor,
+                         SSL_want_write(client->transport.tls) ? EPOLLOUT : EPOLLIN, client);
         if (error || done != 1) {
             failures++;
             return close_client(client);
