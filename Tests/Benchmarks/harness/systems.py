@@ -1,6 +1,8 @@
 """The systems under test: each joins two namespaces by a tunnel of MTU 1420, or not at all."""
 
+import base64
 import os
+import socket
 
 from harness import machine
 from harness.lab import LabError, last_words, run, run_in, wait_until
@@ -10,6 +12,7 @@ TUNNEL_ADDRESSES = ("198.19.0.1", "198.19.0.2")
 PORT = 51820
 TUNNEL_MTU = 1420
 UAPI_DIRECTORY = "/var/run/wireguard"
+UAPI_ANSWER_BYTES_MAX = 4096
 PEER_COUNT = 10
 
 
@@ -70,14 +73,16 @@ class Tunnel(BareLink):
 class UserspaceWireGuard(Tunnel):
     """wireguard-go or a program with its command line, configured through `wg`."""
 
-    def __init__(self, lab, program, identities):
+    def __init__(self, lab, program, identities, profile=None):
         """Joins two daemons, each with PEER_COUNT peers of which one is the other.
 
-        `identities` are public keys for the idle peers.
+        `identities` are public keys for the idle peers; `profile` is what the two speak in place
+        of WireGuard.
         """
         super().__init__(lab)
         self.program = program
         self.identities = identities
+        self.profile = profile
         self.keys = [make_key_pair() for _ in range(2)]
         sides = ((self.near, 0, 1), (self.far, 1, 0))
         for namespace, own, other in sides:
@@ -87,6 +92,8 @@ class UserspaceWireGuard(Tunnel):
             run(["wg", "set", device, "peer", self.keys[other][1],
                  "endpoint", f"{LINK_ADDRESSES[other]}:{PORT}",
                  "allowed-ips", f"{TUNNEL_ADDRESSES[other]}/32"])
+            if profile:
+                set_profile(device, self.keys[other][1], profile)
             self.bring_up(namespace, device, TUNNEL_ADDRESSES[own])
 
     def start_daemon(self, namespace, private_key, port):
@@ -143,6 +150,17 @@ def make_key_pair():
     """Returns a WireGuard private key and its public key, base64."""
     private_key = run(["wg", "genkey"]).strip()
     return private_key, run(["wg", "pubkey"], input=private_key).strip()
+
+
+def set_profile(device, public_key, profile):
+    """Sets what a peer speaks, which `wg` has no words for."""
+    key = base64.b64decode(public_key).hex()
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(os.path.join(UAPI_DIRECTORY, f"{device}.sock"))
+        connection.sendall(f"set=1\npublic_key={key}\nprofile={profile}\n\n".encode())
+        answer = connection.recv(UAPI_ANSWER_BYTES_MAX).decode()
+    if "errno=0\n" not in answer:
+        raise LabError(f"{device} refuses profile {profile}: {answer.strip()}")
 
 
 def add_idle_peers(lab, device, public_keys, first=0):

@@ -19,9 +19,10 @@ from harness.systems import BareLink, OpenVPN, UserspaceWireGuard
 from tunnel.figures import QUICK_PLAN, Bench, Plan, make_identities
 
 # Name → prefix of its keys in the JSON object.
-SYSTEMS = {"bare": "bare_", "branchline": "", "null": "null_", "wggo": "wggo_",
-           "wggo_modern": "wggo_modern_", "openvpn": "openvpn_"}
-TITLES = {"bare": "bare link", "branchline": "Branchline", "null": "Branchline, null cipher",
+SYSTEMS = {"bare": "bare_", "branchline": "", "native": "native_", "null": "null_",
+           "wggo": "wggo_", "wggo_modern": "wggo_modern_", "openvpn": "openvpn_"}
+TITLES = {"bare": "bare link", "branchline": "Branchline", "native": "Branchline, its own profile",
+          "null": "Branchline, null cipher",
           "wggo": "wireguard-go (Debian)", "wggo_modern": "wireguard-go (WIREGUARD_GO)",
           "openvpn": "OpenVPN AES-256-GCM"}
 
@@ -48,6 +49,7 @@ FIGURES = {
 DETAILS = ("udp64_offered_pps", "rtt_loaded_tcp_gbps", "handshakes_raw_per_s")
 TCP_FIGURES = {"tcp1", "tcp1_reverse", "tcp4", "tcp4_reverse"}
 QUICK_FIGURES = [name for name in FIGURES if name != "tcp4_reverse"]
+NATIVE_PROFILE = "branchline-aes256gcm"
 BUSY_WARNING_SHARE = 0.15
 
 
@@ -71,7 +73,7 @@ def main():
         bench = Bench(lab, tools, plan, identities, not options.no_gro, options.udp_rtt)
         measure(options, bench, makers, results)
     publish(options, list(makers), results, plan)
-    for name in ("branchline", "null"):
+    for name in ("branchline", "native", "null"):
         if name in options.systems and not results.has(name):
             sys.exit(f"tunnel: nothing was measured of {TITLES[name]}")
 
@@ -127,8 +129,10 @@ def words(text):
 def make_systems(options, results):
     """Returns, by name, a function of (lab, identities) that starts each system that can be had."""
     programs = dict(options.binary)
-    if "branchline" in options.systems:
-        programs["branchline"] = os.environ.get("BRANCHLINED") or build.build_branchlined()
+    own = [name for name in ("branchline", "native") if name in options.systems]
+    if own:
+        program = os.environ.get("BRANCHLINED") or build.build_branchlined()
+        programs.update(dict.fromkeys(own, program))
     if "null" in options.systems:
         programs["null"] = os.environ.get("BRANCHLINED_NULL") or build.build_branchlined(True)
     programs["wggo"] = "wireguard-go"
@@ -141,8 +145,9 @@ def make_systems(options, results):
             makers[name] = lambda lab, identities: OpenVPN(lab)
         elif programs[name]:
             path = programs[name] if name == "wggo" else os.path.abspath(programs[name])
-            makers[name] = lambda lab, identities, path=path: UserspaceWireGuard(
-                lab, path, identities)
+            profile = NATIVE_PROFILE if name == "native" else None
+            makers[name] = lambda lab, identities, path=path, profile=profile: (
+                UserspaceWireGuard(lab, path, identities, profile))
         else:
             fail_all(options, results, name, "WIREGUARD_GO names no program")
     return makers
@@ -214,11 +219,13 @@ def publish(options, names, results, plan):
           "64 bytes are UDP payload, one packet a datagram\n")
     rows = [[title, *(results.cell(name, key) for name in names)] for key, title in keys.items()]
     print("\n".join(report.table(["figure", *titles], rows)))
-    others = [name for name in names if name != "branchline"]
-    if "branchline" in names and others:
-        rows = [[title, *(ratio_text(results.ratio("branchline", name, key)) for name in others)]
+    for own in ("branchline", "native"):
+        others = [name for name in names if name != own]
+        if own not in names or not others:
+            continue
+        rows = [[title, *(ratio_text(results.ratio(own, name, key)) for name in others)]
                 for key, title in keys.items() if key not in DETAILS]
-        print("\nBranchline divided by (median of the rounds' ratios):\n")
+        print(f"\n{TITLES[own]} divided by (median of the rounds' ratios):\n")
         print("\n".join(report.table(
             ["figure", *(TITLES.get(name, name) for name in others)], rows)))
     reasons = {f"{SYSTEMS.get(name, name + '_')}{key}": reason
@@ -241,8 +248,6 @@ def flat(results, reasons, options):
                 reasons.setdefault(prefix + key, "this figure was not asked for")
         if name not in options.systems:
             reasons[f"{prefix or 'unprefixed '}*"] = "this system was not asked for"
-    values.update({f"native_{key}": None for key in keys})
-    reasons["native_*"] = "profile branchline cannot be measured yet"
     return values
 
 

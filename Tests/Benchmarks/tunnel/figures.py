@@ -152,6 +152,8 @@ class Bench:
     def handshakes(self, system):
         """Handshakes as responder: per second of its processor time, and per second."""
         _require_wireguard(system)
+        if system.profile:
+            raise LabError("the load tool speaks WireGuard's handshake only")
         process, device = system.start_daemon(system.far, system.keys[1][0], PORT + 2)
         try:
             add_idle_peers(self.lab, device, self.identities[:HANDSHAKE_IDENTITIES])
