@@ -251,7 +251,7 @@ start_server() {
     in_hq "$server" --host "$hq_tunnel" --port "$server_port" --seed 1 >"$work/server.log" 2>&1 &
     local process=$! _
     for _ in {1..100}; do
-        ! grep -q '^listening on' "$work/server.log" || break
+        ! grep -qs '^listening on' "$work/server.log" || break
         kill -0 "$process" 2>/dev/null || break
         sleep 0.1
     done

@@ -62,7 +62,11 @@ struct PolicyFaults {
     @discardableResult
     mutating func checkClass(_ name: String, _ what: String) -> ClassCeiling? {
         let found = ClassCeiling(rawValue: name)
-        if found == nil { add(what, "there is no traffic class \(Refusal.excerpt(of: name))") }
+        if name == TrafficClass.control.name {
+            add(what, "control is the tunnel's own traffic, and no policy gives it")
+        } else if found == nil {
+            add(what, "there is no traffic class \(Refusal.excerpt(of: name))")
+        }
         return found
     }
 

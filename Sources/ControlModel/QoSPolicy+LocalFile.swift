@@ -21,7 +21,7 @@ extension QoSPolicy {
         } catch let error as DecodingError {
             throw QoSFileFault(DecodingFault.describe(error, whole: "it"))
         } catch {
-            throw QoSFileFault("it is not JSON")
+            throw QoSFileFault(DecodingFault.notJSON)
         }
         guard unknown.isEmpty else {
             let shown = unknown.prefix(Self.unknownShownMax).map(Refusal.excerpt)

@@ -55,6 +55,19 @@ public enum PrivateFolder {
         guard unsafe mkdir(path, 0o700) == 0 else { throw Errno(rawValue: errno) }
     }
 
+    /// Makes a folder that everyone may read, and those above it, where they are missing; whatever
+    /// the umask is. mkdir, chmod
+    public static func createReadable(_ path: String) throws(Errno) {
+        guard !exists(path) else { return }
+        let parent = FilePath(path).removingLastComponent().string
+        if !parent.isEmpty { try createReadable(parent) }
+        guard unsafe mkdir(path, 0o755) == 0 else {
+            if errno == EEXIST { return }
+            throw Errno(rawValue: errno)
+        }
+        guard unsafe chmod(path, 0o755) == 0 else { throw Errno(rawValue: errno) }
+    }
+
     private static func makeFolder(_ path: String, mode: mode_t) throws(Errno) {
         let parent = FilePath(path).removingLastComponent().string
         if !parent.isEmpty, !exists(parent) { try makeFolder(parent, mode: mode) }

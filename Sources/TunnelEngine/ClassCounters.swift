@@ -8,7 +8,7 @@ import WireGuardConfiguration
 final class ClassCounters: Sendable {
     enum Kind: Int, CaseIterable {
         case packets, bytes, marks, earlyDrops, overflowDrops, outerMarked, innerMarked
-        /// The longest since somebody asked.
+        /// The longest of all.
         case sojournMax
     }
 
@@ -52,7 +52,7 @@ final class ClassCounters: Sendable {
         }
     }
 
-    /// Adds all of it to what is said of the class, and begins anew with the longest sojourn.
+    /// Adds all of it to what is said of the class.
     func report(into status: inout QoSStatus.ClassStatus) {
         func total(_ kind: Kind) -> UInt64 { self[kind, status.trafficClass] }
         status.packets &+= total(.packets)
@@ -63,7 +63,7 @@ final class ClassCounters: Sendable {
         status.outerMarked &+= total(.outerMarked)
         status.innerMarked &+= total(.innerMarked)
         let first = Self.place(of: status.trafficClass)
-        let longest = words[first + Kind.sojournMax.rawValue].exchange(0, ordering: .relaxed)
+        let longest = words[first + Kind.sojournMax.rawValue].load(ordering: .relaxed)
         status.sojournMaxNanoseconds = max(status.sojournMaxNanoseconds, longest)
         let bucketCount = sojournBounds.count + 1
         if status.sojournCounts.isEmpty {

@@ -251,7 +251,7 @@ def test_a_policy_is_tried_before_it_is_in_force(admin):
     result = admin("policy", "test", "plants", "nosuch", "tcp", "443", code=2)
     assert "no group nosuch in acme" in result.stderr
     path.write_text('{"rules": [{"name": 1}]}')
-    assert "rules.[0]" in admin("policy", "set", "policy.json", code=2).stderr
+    assert "rules[0]" in admin("policy", "set", "policy.json", code=2).stderr
     path.write_text("x")
     assert "not JSON" in admin("policy", "set", "policy.json", code=2).stderr
 
@@ -284,7 +284,7 @@ def test_qos_is_set_and_shown(admin):
     assert "known of links.a.uplink;" in admin("qos", "set", "qos.json", code=2).stderr
     del qos["services"][0]["transport"]
     (admin.folder / "qos.json").write_text(json.dumps(qos))
-    assert "transport is missing at services.[0]" in admin(
+    assert "services[0].transport is missing" in admin(
         "qos", "set", "qos.json", code=2).stderr
 
 

@@ -105,10 +105,10 @@ def test_policy_files_are_tried_offline(admin):
 
 
 @pytest.mark.parametrize("change, message", [
-    ({"ports": [443]}, 'a text is wanted at rules.[0].ports.[0]; ports are texts such as "443"'),
-    ({"ports": "443"}, "a list is wanted at rules.[0].ports"),
-    ({"form": ["a"]}, "nothing is known of rules.[0].form"),
-    ({"name": None}, "a text is wanted at rules.[0].name"),
+    ({"ports": [443]}, 'a text is wanted at rules[0].ports[0]; ports are texts such as "443"'),
+    ({"ports": "443"}, "a list is wanted at rules[0].ports"),
+    ({"form": ["a"]}, "nothing is known of rules[0].form"),
+    ({"name": None}, "a text is wanted at rules[0].name"),
 ])
 def test_policy_files_are_refused_with_the_place(admin, change, message):
     rule = {"name": "r", "from": ["*"], "to": ["models"], "transport": "tcp", "ports": []}

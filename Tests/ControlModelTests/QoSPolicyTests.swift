@@ -96,7 +96,9 @@ import Testing
             "rates: a rate is 1 to 1000000000000000 bits per second"),
         Case(#""believe":{"AF24":"token"}"#, "believe: AF24 is no DSCP such as AF21, or 0 to 63"),
         Case(#""believe":{"64":"token"}"#, "believe: 64 is no DSCP such as AF21, or 0 to 63"),
-        Case(#""believe":{"EF":"control"}"#, "believe: there is no traffic class control"),
+        Case(
+            #""believe":{"EF":"control"}"#,
+            "believe: control is the tunnel's own traffic, and no policy gives it"),
         Case(
             #""believe":{"DF":"token"}"#, "believe: DF is on every packet that nobody has marked"),
         Case(
@@ -158,7 +160,8 @@ import Testing
             services("10.0.0.0/8 tcp 0 -"),
             "service 1: 0 is no port such as 443 or 8000-8100"),
         Case(
-            services("10.0.0.0/8 tcp - control"), "service 1: there is no traffic class control"),
+            services("10.0.0.0/8 tcp - control"),
+            "service 1: control is the tunnel's own traffic, and no policy gives it"),
         Case(
             services("kv=10.0.0.1 tcp - bulk", "kv=10.0.0.2 tcp - token"),
             "service 2: kv is bulk in service 1, and token here"),
@@ -204,7 +207,7 @@ import Testing
             #""peers":{"\#(key)":{"overhead_bytes":1}}"#,
             "peer \(key): overhead_bytes without a rate changes nothing"),
         Case(#""peers":{"\#(key)":{"ceiling":"control"}}"#,
-            "peer \(key): there is no traffic class control"),
+            "peer \(key): control is the tunnel's own traffic, and no policy gives it"),
         Case(#""peers":{"\#(key)":{"outer":"yes"}}"#, "peer \(key): outer is off, class or copy"),
     ]
 
@@ -241,12 +244,13 @@ import Testing
         (#"{"marking":{"out":"off"},"links":{"a":{"uplink":8000}}}"#,
             "nothing is known of links.a.uplink, marking.out"),
         (#"{"services":[{"name":"a","destination":"::/0","transport":"*","ports":[],"port":1}]}"#,
-            "nothing is known of services.[0].port"),
-        (#"{"services":[{"name":"a","transport":"*","ports":[]}]}"#,
+            "nothing is known of services[0].port"),
+        (#"{"services":[{"name":"a","transport":"*"}]}"#,
             "services[0].destination is missing"),
-        (#"{"priority_percent":"80"}"#, "priority_percent has the wrong type"),
-        (#"{"link":{"rate":1e99}}"#, "it is not JSON"),
-        ("[]", "it has the wrong type"), ("", "it is not JSON"), ("{", "it is not JSON"),
+        (#"{"priority_percent":"80"}"#, "a number is wanted at priority_percent"),
+        (#"{"services":{}}"#, "a list is wanted at services"),
+        (#"{"link":{"rate":1e99}}"#, DecodingFault.notJSON), ("[]", "an object is wanted"),
+        ("", DecodingFault.notJSON), ("{", DecodingFault.notJSON),
     ] as [(String, String)])
     func misspeltAndBrokenFilesAreRefused(_ text: String, _ words: String) {
         #expect(throws: QoSFileFault(words)) { try QoSPolicy(localFile: Array(text.utf8)) }

@@ -7,13 +7,31 @@ public enum DecodingFault {
         switch error {
         case .keyNotFound(let key, let context):
             "\(path(context.codingPath + [key], whole)) is missing"
-        case .typeMismatch(_, let context), .valueNotFound(_, let context):
-            "\(path(context.codingPath, whole)) has the wrong type"
-        case .dataCorrupted(let context) where context.codingPath.isEmpty: "it is not JSON"
+        case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
+            wanted(type, at: context.codingPath)
+        case .dataCorrupted(let context) where context.codingPath.isEmpty: notJSON
         case .dataCorrupted(let context):
             "\(path(context.codingPath, whole)) has a value that is not allowed"
         @unknown default: "it is not as described"
         }
+    }
+
+    /// The parser does not tell one from the other.
+    static let notJSON = "it is not JSON, or a number in it is no whole one or too large"
+
+    private static func wanted(_ type: Any.Type, at keys: [any CodingKey]) -> String {
+        let isPort = keys.contains { $0.stringValue == "ports" }
+        return name(of: type) + " is wanted" + (keys.isEmpty ? "" : " at \(path(keys, ""))")
+            + (isPort ? "; ports are texts such as \"443\" or \"8000-8100\"" : "")
+    }
+
+    private static func name(of type: Any.Type) -> String {
+        let name = String(describing: type)
+        if name == "Bool" { return "true or false" }
+        if name == "String" { return "a text" }
+        if name.contains("Int") || name == "Double" { return "a number" }
+        if name.hasPrefix("Array") { return "a list" }
+        return "an object"
     }
 
     /// Such as `rules[2].from`, in snake case.

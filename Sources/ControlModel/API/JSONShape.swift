@@ -35,7 +35,7 @@ enum JSONShape: Decodable {
             }
         case (.array(let given), .array(let known)):
             zip(given, known).enumerated().flatMap { index, pair in
-                pair.0.members(beyond: pair.1, at: "\(place).[\(index)]")
+                pair.0.members(beyond: pair.1, at: "\(place)[\(index)]")
             }
         default: []
         }
@@ -54,7 +54,7 @@ extension APIJSON {
     /// Members of a text that were lost in reading: nobody knows them, or they are misspelt.
     ///
     /// - Parameter value: What was read from the text.
-    /// - Returns: Each with its way there, such as `services.[0].prot`.
+    /// - Returns: Each with its way there, such as `services[0].prot`.
     public static func unknownMembers(
         of bytes: some Sequence<UInt8>, readAs value: some Encodable
     ) throws -> [String] {

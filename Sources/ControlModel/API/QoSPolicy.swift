@@ -26,6 +26,15 @@ public struct QoSPolicy: Codable, Hashable, Sendable {
             self.trafficClass = trafficClass
         }
 
+        public init(from decoder: any Decoder) throws {
+            let values = try decoder.container(keyedBy: CodingKeys.self)
+            name = try values.decode(String.self, forKey: .name)
+            destination = try values.decode(String.self, forKey: .destination)
+            transport = try values.decode(String.self, forKey: .transport)
+            ports = try values.decodeIfPresent([String].self, forKey: .ports) ?? []
+            trafficClass = try values.decodeIfPresent(String.self, forKey: .trafficClass)
+        }
+
         /// Texts that name no ports are passed over.
         public var portRanges: [ClosedRange<UInt16>] { ports.compactMap(PortRanges.range) }
     }

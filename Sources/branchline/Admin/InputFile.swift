@@ -30,7 +30,8 @@ enum InputFile {
         } catch let failure as Failure {
             throw Failure.badInput("\(path) is not \(what): \(failure.message)")
         } catch let error as DecodingError {
-            throw Failure.badInput("\(path) is not \(what): \(explanation(of: error))")
+            let fault = DecodingFault.describe(error, whole: "it")
+            throw Failure.badInput("\(path) is not \(what): \(fault)")
         } catch {
             throw Failure.badInput("\(path) is not \(what): \(error)")
         }
@@ -43,41 +44,6 @@ enum InputFile {
             throw Failure.badInput(
                 "nothing is known of \(unknown.joined(separator: ", ")); is it misspelt?")
         }
-    }
-
-    private static func explanation(of error: DecodingError) -> String {
-        func place(_ context: DecodingError.Context) -> String {
-            let path = context.codingPath.map { key in
-                key.intValue.map { "[\($0)]" } ?? name(key)
-            }
-            return path.isEmpty ? "" : " at \(path.joined(separator: "."))"
-        }
-        func wanted(_ type: Any.Type, _ context: DecodingError.Context) -> String {
-            let isPort = context.codingPath.contains { $0.stringValue == "ports" }
-            return wantedName(type) + " is wanted" + place(context)
-                + (isPort ? "; ports are texts such as \"443\" or \"8000-8100\"" : "")
-        }
-        return switch error {
-        case .keyNotFound(let key, let context): "\(name(key)) is missing\(place(context))"
-        case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
-            wanted(type, context)
-        case .dataCorrupted(let context): "it is not JSON, or has a wrong value\(place(context))"
-        @unknown default: "it cannot be read"
-        }
-    }
-
-    /// As the file spells it.
-    private static func name(_ key: any CodingKey) -> String {
-        key.stringValue.map { $0.isUppercase ? "_\($0.lowercased())" : "\($0)" }.joined()
-    }
-
-    private static func wantedName(_ type: Any.Type) -> String {
-        let name = String(describing: type)
-        if name == "Bool" { return "true or false" }
-        if name == "String" { return "a text" }
-        if name.contains("Int") { return "a number" }
-        if name.hasPrefix("Array") { return "a list" }
-        return "an object"
     }
 
     private static let jsonBytesMax = 4 << 20

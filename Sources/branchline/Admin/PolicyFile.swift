@@ -21,7 +21,7 @@ struct PolicyFile: Codable {
             // No ports mean every port, which nobody should say by leaving them out.
             guard let ports = rule.ports ?? (rule.transport == "icmp" ? [] : nil) else {
                 throw Failure.badInput(
-                    "\(path) is not a policy: ports is missing at rules.[\(index)]; give [] for "
+                    "\(path) is not a policy: rules[\(index)].ports is missing; give [] for "
                         + "every port")
             }
             return AccessPolicy.Rule(

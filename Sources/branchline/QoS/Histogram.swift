@@ -20,9 +20,17 @@ struct Histogram {
         let isBeyond: Bool
     }
 
-    /// - Parameter share: 0.5 for the median.
+    /// The least bound that no value is above; `nil` of nothing, infinite where one is above all.
+    var upperBound: Double? {
+        guard let last = counts.lastIndex(where: { $0 > 0 }) else { return nil }
+        return last < bounds.count ? bounds[last] : .infinity
+    }
+
+    /// - Parameters:
+    ///   - share: 0.5 for the median.
+    ///   - limit: What no value is above, where it is known better than by the bounds.
     /// - Returns: `nil` of nothing. Within a bucket values are taken to be spread evenly.
-    func quantile(_ share: Double) -> Quantile? {
+    func quantile(_ share: Double, atMost limit: Double = .infinity) -> Quantile? {
         let total = total
         guard total > 0, let last = bounds.last else { return nil }
         let rank = share * Double(total)
@@ -31,12 +39,13 @@ struct Histogram {
             let count = Double(counts[index])
             if count > 0, below + count >= rank {
                 let lower = index > 0 ? bounds[index - 1] : 0
-                return Quantile(
-                    value: lower + (bound - lower) * max(rank - below, 0) / count, isBeyond: false)
+                let value = lower + (bound - lower) * max(rank - below, 0) / count
+                return Quantile(value: min(value, limit), isBeyond: false)
             }
             below += count
         }
-        return Quantile(value: last, isBeyond: true)
+        return limit.isFinite
+            ? Quantile(value: limit, isBeyond: false) : Quantile(value: last, isBeyond: true)
     }
 
     /// What came since an older look; everything where the counter began anew.

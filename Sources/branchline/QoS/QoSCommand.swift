@@ -35,7 +35,8 @@ struct QoSStatusCommand: ParsableCommand {
         abstract: "Show the classes of tunnels: rates, queues, waits, marks and drops.",
         discussion: """
             Rates are what passes within a second of looking. Waits are of all packets since the \
-            daemon began; with --watch, of those since the last look. For example:
+            daemon began; with --watch, of those since the last look, and the longest one is then \
+            a bound. For example:
 
               sudo branchline qos
               sudo branchline qos status wg0 --watch

@@ -51,14 +51,21 @@ struct QoSExplain: ParsableCommand {
         var scope = TunnelScope()
         scope.interface = interface
         scope.tenant = tenant
+        var unfollowed: [String] = []
         let found = try scope.collect { tunnel in
-            let flows = try tunnel.socket.flows(flow.query) ?? []
-            let isClassifying = flows.isEmpty
-                ? true : try tunnel.socket.qosStatus()?.isClassifying ?? true
-            return flows.map { Explanation($0, of: tunnel, isClassifying: isClassifying) }
+            guard try tunnel.socket.qosStatus()?.isClassifying ?? true else {
+                unfollowed.append(tunnel.socket.name)
+                return [Explanation]()
+            }
+            return try (tunnel.socket.flows(flow.query) ?? []).map { Explanation($0, of: tunnel) }
         }
         let all = found.flatMap(\.self)
         if found.isEmpty { throw Failure.failed(String(TunnelScope.nothingIsUp.dropLast())) }
+        if all.isEmpty, !unfollowed.isEmpty {
+            throw Failure.failed(
+                "on \(unfollowed.joined(separator: ", ")) classes are not told apart, so flows are "
+                    + "not followed: the QoS policy there says \"classify\": false")
+        }
         if all.isEmpty {
             throw Failure.failed(
                 "no flow is known that matches \(flow.text); a flow is known while it moves, see "
@@ -92,14 +99,12 @@ struct Explanation: Encodable {
     let flow: FlowObject
     let steps: [Step]
     private let report: FlowReport
-    private let isClassifying: Bool
 
-    init(_ flow: FlowReport, of tunnel: TunnelScope.Tunnel, isClassifying: Bool) {
+    init(_ flow: FlowReport, of tunnel: TunnelScope.Tunnel) {
         interface = tunnel.socket.name
         tenant = tunnel.tenant
         self.flow = FlowObject(flow, names: tunnel.peerNames)
         report = flow
-        self.isClassifying = isClassifying
         steps = Self.steps(of: flow)
     }
 
@@ -201,15 +206,11 @@ extension Explanation {
 
     private var facts: [(name: String, value: String)] {
         var facts = [("class", report.trafficClass.name)]
-        if isClassifying {
-            for step in steps {
-                facts.append((
-                    step.decides ? "because" : "not by \(step.step)",
-                    step.decides ? reason(step) : step.reason
-                ))
-            }
-        } else {
-            facts.append(("because", "classes are not told apart here: all flows are alike"))
+        for step in steps {
+            facts.append((
+                step.decides ? "because" : "not by \(step.step)",
+                step.decides ? reason(step) : step.reason
+            ))
         }
         if let limit = report.limit { facts.append(("held down by", Self.words(limit))) }
         if let service = report.service { facts.append(("service", service)) }

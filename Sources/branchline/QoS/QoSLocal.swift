@@ -102,6 +102,7 @@ struct QoSLocal: ParsableCommand {
             if let fault = settings.fault() {
                 throw Failure.badInput("\(file) is refused: \(fault)")
             }
+            for warning in place.warnings(of: policy) { Console.error("warning: \(warning)") }
             try place.write(bytes)
             try Console.output("\(place.file.path) is written; \(try place.tell(settings))")
         }
@@ -133,6 +134,8 @@ private struct LocalQoS {
     let interface: String
     let file: QoSFile
     private let socket: InterfaceSocket
+    /// Of the gateway of this machine.
+    private let isTenants: Bool
 
     /// - Throws: If the name cannot be that of an interface, or a gateway's tenant has the
     ///   interface and another file.
@@ -142,12 +145,29 @@ private struct LocalQoS {
         file = QoSFile.standard(of: interface)
         let path = file.path
         let domain = LocalGateway().tenant { $0.interface == interface }
+        isTenants = domain != nil
         if let domain, domain.qos != path {
             throw Failure.failed(
                 "\(interface) is the tenant \(domain.tenant) of the gateway, whose file is named "
-                    + "by \"qos\" in \(LocalGateway().folder.path)/tenants/\(domain.tenant).json; "
-                    + "it " + (domain.qos.map { "is \($0)" } ?? "names none"))
+                    + "by \"qos\" in \(LocalGateway().folder.path)/\(domain.tenant).json; it "
+                    + (domain.qos.map { "is \($0)" } ?? "names none; add \"qos\": \"\(path)\""))
         }
+    }
+
+    /// What a sound file says in vain here.
+    func warnings(of policy: QoSPolicy) -> [String] {
+        var warnings: [String] = []
+        if isTenants, policy.link != nil {
+            warnings.append("link does not count: all tenants share the gateway's line")
+        }
+        guard !isTenants, JoinedInterface.find(interface) == nil else { return warnings }
+        if policy.links != nil {
+            warnings.append("links count in joined networks only; this side's line is link")
+        }
+        if policy.minimumRate != nil || policy.maximumRate != nil {
+            warnings.append("minimum_rate and maximum_rate count for a gateway's tenants only")
+        }
+        return warnings
     }
 
     func read() throws -> QoSPolicy? {
@@ -163,8 +183,7 @@ private struct LocalQoS {
         // Beside the file, so that it takes its place at once.
         let draft = "\(QoSFile.folder)/.\(interface).\(getpid())"
         do {
-            try FileManager.default.createDirectory(
-                atPath: QoSFile.folder, withIntermediateDirectories: true)
+            try PrivateFolder.createReadable(QoSFile.folder)
             let descriptor = try FileDescriptor.open(
                 FilePath(draft), .writeOnly, options: [.create, .exclusiveCreate, .closeOnExec],
                 permissions: FilePermissions(rawValue: 0o644))
@@ -183,7 +202,7 @@ private struct LocalQoS {
 
     /// - Returns: Whether there was one.
     func remove() throws -> Bool {
-        guard FileManager.default.fileExists(atPath: file.path) else { return false }
+        guard PrivateFolder.exists(file.path) else { return false }
         do {
             try FileManager.default.removeItem(atPath: file.path)
         } catch {
@@ -198,7 +217,7 @@ private struct LocalQoS {
         // There the daemon joins it with the network's policy itself.
         if JoinedInterface.find(interface) != nil { return "\(interface) follows within seconds" }
         if LocalGateway().tenant(where: { $0.interface == interface }) != nil {
-            return "tell the gateway with `sudo branchline gateway reload`"
+            return "\(interface) follows within seconds"
         }
         guard try socket.apply(settings) else {
             return "\(interface) is served by a program that knows no QoS, so nothing follows it"

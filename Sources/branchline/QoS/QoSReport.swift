@@ -1,4 +1,5 @@
 import Cryptography
+import NodeAgent
 import PacketFormats
 import WireGuardConfiguration
 
@@ -28,14 +29,16 @@ struct QoSReport: Encodable {
         let sojournCounts: [UInt64]
         let sojournP50Us: Double?
         let sojournP99Us: Double?
+        /// Of all time; between two looks a bound that no wait was above.
         let sojournMaxUs: Double
         let marks: UInt64
         let earlyDrops: UInt64
         let overflowDrops: UInt64
         let outerMarked: UInt64
         let innerMarked: UInt64
-        /// Of the waits, for people.
-        let waits: Histogram
+        /// For people.
+        let waitP50: Histogram.Quantile?
+        let waitP99: Histogram.Quantile?
 
         private enum CodingKeys: String, CodingKey {
             case trafficClass, packets, bytes, bitsPerSecond, queuedPackets, queuedBytes
@@ -66,6 +69,8 @@ struct QoSReport: Encodable {
     let classes: [Class]
     let paths: [Path]
     let measures: [MeasureReport]
+    /// Why the interface's own QoS file is not used; `nil` where it is, or somebody else tells.
+    let localFileFault: String?
 
     /// Of tunnels that were there at both looks.
     ///
@@ -118,6 +123,19 @@ struct QoSReport: Encodable {
                 queuedPackets: path.queuedPackets, queuedBytes: path.queuedBytes)
         }
         measures = (status?.measures ?? []).map { MeasureReport($0, names: tunnel.peerNames) }
+        localFileFault = Self.localFileFault(of: tunnel)
+    }
+
+    /// In `branchline status` are those of joined interfaces, in `gateway show` those of tenants.
+    private static func localFileFault(of tunnel: TunnelScope.Tunnel) -> String? {
+        let interface = tunnel.socket.name
+        guard tunnel.tenant == nil, JoinedInterface.find(interface) == nil else { return nil }
+        do throws(QoSFileFault) {
+            _ = try QoSFile.standard(of: interface).read()
+            return nil
+        } catch {
+            return "\(error)"
+        }
     }
 
     /// Bits per second; 0 where the counter began anew, or nothing can be said.
@@ -137,8 +155,9 @@ struct QoSReport: Encodable {
         sojourn_counts (one for each bound, since the daemon began, and one above), \
         sojourn_p50_us, sojourn_p99_us, sojourn_max_us, marks, early_drops, overflow_drops, \
         outer_marked and inner_marked; paths, which are peers with a line of their own: peer, \
-        name, link, queued_packets and queued_bytes; and measures as `branchline trace --json` \
-        has them. What is not known is left out.
+        name, link, queued_packets and queued_bytes; measures as `branchline trace --json` has \
+        them; and local_file_fault, why the interface's own QoS file is not used. What is not \
+        known is left out.
         """
 }
 
@@ -167,10 +186,8 @@ extension QoSReport.Class {
         let all = Histogram(counts: one.sojournCounts, bounds: bounds)
         let shown = sinceLastLook
             ? all.since(Histogram(counts: old.sojournCounts, bounds: bounds)) : all
-        // Asking forgets the longest, so what the first look took counts too.
-        let longest = sinceLastLook
-            ? one.sojournMaxNanoseconds
-            : max(one.sojournMaxNanoseconds, old.sojournMaxNanoseconds)
+        let longestEver = Double(one.sojournMaxNanoseconds) / 1_000
+        let longest = min(longestEver, shown.upperBound ?? 0)
         trafficClass = one.trafficClass.name
         packets = one.packets
         bytes = one.bytes
@@ -178,15 +195,16 @@ extension QoSReport.Class {
         queuedPackets = one.queuedPackets
         queuedBytes = one.queuedBytes
         sojournCounts = all.counts
-        sojournP50Us = shown.quantile(0.5)?.value
-        sojournP99Us = shown.quantile(0.99)?.value
-        sojournMaxUs = Double(longest) / 1_000
+        waitP50 = shown.quantile(0.5, atMost: longest)
+        waitP99 = shown.quantile(0.99, atMost: longest)
+        sojournP50Us = waitP50?.value
+        sojournP99Us = waitP99?.value
+        sojournMaxUs = longest
         marks = one.marks
         earlyDrops = one.earlyDrops
         overflowDrops = one.overflowDrops
         outerMarked = one.outerMarked
         innerMarked = one.innerMarked
-        waits = shown
     }
 }
 
@@ -219,6 +237,7 @@ extension QoSReport {
         } else if let count = overBudgetPackets, count > 0 {
             facts.append(("budget", "not used up now; it was for \(count) packets"))
         }
+        if let localFileFault { facts.append(("local file", localFileFault)) }
         return facts
     }
 
@@ -232,8 +251,7 @@ extension QoSReport {
             table.append([
                 one.trafficClass, Text.rate(one.bitsPerSecond), Text.bytes(one.bytes),
                 Self.queue(one.queuedPackets, one.queuedBytes),
-                Text.time(one.waits.quantile(0.5), unit: 1e-6),
-                Text.time(one.waits.quantile(0.99), unit: 1e-6),
+                Text.time(one.waitP50, unit: 1e-6), Text.time(one.waitP99, unit: 1e-6),
                 one.sojournMaxUs > 0 ? Text.time(seconds: one.sojournMaxUs / 1e6) : "-",
                 String(one.marks), String(one.earlyDrops), String(one.overflowDrops),
             ])

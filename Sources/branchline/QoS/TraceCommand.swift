@@ -66,6 +66,7 @@ struct TraceReport: Encodable {
     private let reports: [FlowReport]?
     private let summary: [MeasureReport]
     private let isOfAllFlows: Bool
+    private let isFollowing: Bool
 
     private enum CodingKeys: String, CodingKey { case interface, tenant, flows, measures }
 
@@ -76,6 +77,9 @@ struct TraceReport: Encodable {
     ) {
         interface = tunnel.socket.name
         tenant = tunnel.tenant
+        isFollowing = status?.isClassifying ?? true
+        // Those that were followed before tell nothing of now.
+        let flows = isFollowing ? flows : flows.map { _ in [] }
         reports = flows
         self.flows = (flows ?? []).map { FlowObject($0, names: tunnel.peerNames) }
         let measures = status?.measures ?? []
@@ -94,7 +98,9 @@ extension TraceReport {
             lines.append("  served by another program, which tells nothing of flows")
             return lines.joined(separator: "\n") + "\n"
         }
-        if reports.isEmpty {
+        if !isFollowing {
+            lines.append("  classes are not told apart here, so flows are not followed")
+        } else if reports.isEmpty {
             lines.append(
                 isOfAllFlows
                     ? "  no flow is known" : "  no stream of tokens now; --all shows every flow")

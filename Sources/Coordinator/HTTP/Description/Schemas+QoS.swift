@@ -55,7 +55,7 @@ extension Schemas {
                     ("transport", choice(["tcp", "udp", "*"])),
                     ("ports", array(reference("Ports"), max: Int64(PolicyLimits.portsMax))),
                     ("traffic_class", orNull(reference("TrafficClass"))),
-                ], optional: ["traffic_class"])
+                ], optional: ["ports", "traffic_class"])
         ),
         (
             "QoSMarking",
