@@ -227,7 +227,7 @@ def test_flows_are_asked_for_by_their_ends(fake, run, argument, lines):
     daemon = fake()
     daemon.flows = FLOW
     assert run("qos", "explain", argument, "--interface", daemon.interface).returncode == 0
-    assert daemon.requests[0] == "\n".join(["flows=1", *lines, "", ""])
+    assert daemon.requests[1] == "\n".join(["flows=1", *lines, "", ""])
 
 
 @pytest.mark.parametrize("argument", [

@@ -1,3 +1,4 @@
+import ControlModel
 import Cryptography
 import NodeAgent
 import PacketFormats
@@ -187,7 +188,7 @@ extension QoSReport.Class {
         let shown = sinceLastLook
             ? all.since(Histogram(counts: old.sojournCounts, bounds: bounds)) : all
         let longestEver = Double(one.sojournMaxNanoseconds) / 1_000
-        let longest = min(longestEver, shown.upperBound ?? 0)
+        let longest = sinceLastLook ? min(longestEver, shown.upperBound ?? 0) : longestEver
         trafficClass = one.trafficClass.name
         packets = one.packets
         bytes = one.bytes
