@@ -1,4 +1,5 @@
 import Cryptography
+import PacketFormats
 
 extension AdminKey {
     /// Whether `grant` is no wider than what this key may grant.

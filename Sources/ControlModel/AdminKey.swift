@@ -1,4 +1,5 @@
 public import Cryptography
+public import PacketFormats
 
 /// The root says what a security admin's key may sign.
 public struct AdminKey: Hashable, Sendable {

@@ -12,6 +12,8 @@ final class Peer {
     /// `false` if the secret is all zero, or we have no private key: handshakes cannot succeed.
     var areStaticKeysCompatible = false
     var presharedKey: PresharedKey?
+    /// What it speaks, and nothing else.
+    var profile = TunnelProfile.wireguard
     var endpoint: Endpoint?
     var persistentKeepaliveSeconds: UInt16 = 0
 

@@ -1,5 +1,5 @@
 public import Cryptography
-import PacketFormats
+public import PacketFormats
 public import PacketMemory
 import Synchronization
 
@@ -21,6 +21,7 @@ public final class Session: Sendable {
     /// The device whose session it is.
     public let tunnel: TunnelID
     public let peer: PeerID
+    public let profile: TunnelProfile
     /// Whether we sent the initiation of the handshake.
     public let isInitiator: Bool
     /// Monotonic nanoseconds.
@@ -38,13 +39,14 @@ public final class Session: Sendable {
 
     init(
         localIndex: UInt32, remoteIndex: UInt32, tunnel: TunnelID = 0, peer: PeerID,
-        isInitiator: Bool, createdAt: UInt64, activity: PeerActivity,
+        profile: TunnelProfile = .wireguard, isInitiator: Bool, createdAt: UInt64, activity: PeerActivity,
         sendKey: borrowing Secret32, receiveKey: borrowing Secret32
     ) {
         self.localIndex = localIndex
         self.remoteIndex = remoteIndex
         self.tunnel = tunnel
         self.peer = peer
+        self.profile = profile
         self.isInitiator = isInitiator
         self.createdAt = createdAt
         self.activity = activity

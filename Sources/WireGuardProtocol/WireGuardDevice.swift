@@ -112,6 +112,13 @@ extension WireGuardDevice {
         peer(id)?.presharedKey = key
     }
 
+    /// Sets what the peer speaks; a change ends its sessions and handshakes.
+    public func setProfile(_ id: PeerID, _ profile: TunnelProfile, now: UInt64) {
+        guard let peer = peer(id), peer.profile != profile else { return }
+        peer.profile = profile
+        expireKeys(of: peer)
+    }
+
     /// Sets where the peer is, as configured.
     public func setEndpoint(_ id: PeerID, _ endpoint: Endpoint?, now: UInt64) {
         guard let peer = peer(id) else { return }
@@ -173,6 +180,7 @@ extension WireGuardDevice {
     public func publicKey(_ id: PeerID) -> PublicKey? { peer(id)?.publicKey }
     public func activity(_ id: PeerID) -> PeerActivity? { peer(id)?.activity }
     public func endpoint(_ id: PeerID) -> Endpoint? { peer(id)?.endpoint }
+    public func profile(_ id: PeerID) -> TunnelProfile? { peer(id)?.profile }
     /// When the last handshake with the peer completed; `nil` for never.
     public func lastHandshake(_ id: PeerID) -> WallClock? { peer(id)?.lastHandshake }
     public func persistentKeepalive(_ id: PeerID) -> UInt16? {

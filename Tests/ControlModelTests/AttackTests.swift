@@ -1,4 +1,5 @@
 import Cryptography
+import PacketFormats
 import TestSupport
 import Testing
 

@@ -3,6 +3,7 @@ import ControlModel
 import CoordinatorClient
 import Cryptography
 import Foundation
+import PacketFormats
 
 /// Makes the organisation, serially:
 ///

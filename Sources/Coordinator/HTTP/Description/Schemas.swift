@@ -1,4 +1,5 @@
 import ControlModel
+import PacketFormats
 
 /// The schemas of the messages: JSON Schema 2020-12, as OpenAPI 3.1 has it.
 ///
