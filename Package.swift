@@ -116,7 +116,8 @@ let package = Package(
         .target(name: "CBlake2s"),
 
         module("PacketMemory"),
-        module("Cryptography", ["PacketMemory", "CBlake2s", "CSodium"] + multiBuffer),
+        module(
+            "Cryptography", ["PacketMemory", "CBlake2s", "CSodium", swiftCrypto] + multiBuffer),
         module("PacketFormats", ["PacketMemory"]),
         module("WireGuardProtocol", ["Cryptography", "PacketFormats", "PacketMemory"]),
         module("WireGuardConfiguration", ["Cryptography", "PacketFormats"]),

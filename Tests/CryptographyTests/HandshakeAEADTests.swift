@@ -4,19 +4,19 @@ import TestSupport
 import Testing
 
 struct HandshakeAEADTests {
-    @Test(arguments: [0, 12, 32, 100])
-    func sealedFieldOpensOnlyUnchanged(count: Int) {
+    @Test(arguments: [0, 12, 32, 100], HandshakeCipher.allCases)
+    func sealedFieldOpensOnlyUnchanged(count: Int, cipher: HandshakeCipher) {
         let plaintext = SeededGenerator.fixed(count)
         let source = ByteArena(plaintext), opened = ByteArena(count: count + 16)
         let sealed = ByteArena(count: count + 16)
         let key = Secret32.random()
         let associated = BLAKE2s.hash([1, 2, 3])
         HandshakeAEAD.seal(
-            key: key, counter: 9, plaintext: source.whole.prefix(count), associated: associated,
+            cipher, key: key, counter: 9, plaintext: source.whole.prefix(count), associated: associated,
             into: sealed.whole)
         func opens(_ counter: UInt64, _ associated: Digest32) -> Bool {
             HandshakeAEAD.open(
-                key: key, counter: counter, ciphertext: sealed.whole, associated: associated,
+                cipher, key: key, counter: counter, ciphertext: sealed.whole, associated: associated,
                 into: opened.whole)
         }
         #expect(opens(9, associated))
@@ -30,7 +30,7 @@ struct HandshakeAEADTests {
         }
         for short in 0..<16 {
             let isAuthentic = HandshakeAEAD.open(
-                key: key, counter: 9, ciphertext: sealed.whole.prefix(short),
+                cipher, key: key, counter: 9, ciphertext: sealed.whole.prefix(short),
                 associated: associated, into: opened.whole)
             #expect(!isAuthentic)
         }
@@ -47,6 +47,25 @@ struct HandshakeAEADTests {
         associated.withBytes {
             PacketCipher(.libsodium).sealChaCha20Poly1305(
                 key: key, nonce: nonce.whole, associated: $0, plaintext: source.whole,
+                into: expected.whole)
+        }
+        #expect(sealed.whole.bytes == expected.whole.bytes)
+    }
+
+    /// The counter is big-endian with this cipher.
+    @Test func aesGCMAgreesWithThePacketCipher() throws {
+        let key = Secret32.random()
+        let source = ByteArena(SeededGenerator.fixed(48)), associated = BLAKE2s.hash([7])
+        let sealed = ByteArena(count: 64), expected = ByteArena(count: 64)
+        HandshakeAEAD.seal(
+            .aesGCM, key: key, counter: 0x0102_0304_0506_0708, plaintext: source.whole,
+            associated: associated, into: sealed.whole)
+        let nonce = ByteArena([0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8])
+        let found = AES256GCMKey.expand(key)
+        let expanded = try #require(found)
+        associated.withBytes {
+            PacketCipher().sealAES256GCM(
+                key: expanded, nonce: nonce.whole, associated: $0, plaintext: source.whole,
                 into: expected.whole)
         }
         #expect(sealed.whole.bytes == expected.whole.bytes)

@@ -8,7 +8,7 @@ import Testing
         "PacketMemory": [],
         "Telemetry": [],
         "QRCode": ["CQREncode"],
-        "Cryptography": ["CBlake2s", "CSodium", "CMultiBuffer", "PacketMemory"],
+        "Cryptography": ["CBlake2s", "CSodium", "CMultiBuffer", "Crypto", "PacketMemory"],
         "PacketFormats": ["PacketMemory"],
         "WireGuardProtocol": ["Cryptography", "PacketFormats", "PacketMemory"],
         "WireGuardConfiguration": ["Cryptography", "PacketFormats"],
