@@ -50,8 +50,10 @@ struct CookieChecker: ~Copyable {
         into reply: ByteRegion
     ) {
         typealias Layout = WireGuardMessage.CookieReply
-        reply.storeLittleEndian(WireGuardMessage.Kind.cookieReply.rawValue, at: 0)
-        // Both messages carry their sender's index at the same place.
+        reply.storeLittleEndian(
+            WireGuardMessage.typeWord(.cookieReply, WireGuardMessage.family(of: message)),
+            at: WireGuardMessage.typeOffset)
+        // All messages carry their sender's index at the same place.
         let sender = message.littleEndian32(at: WireGuardMessage.Initiation.senderIndexOffset)
         reply.storeLittleEndian(sender, at: Layout.receiverIndexOffset)
         let nonce = reply.region(at: Layout.nonceOffset, count: XChaCha20Poly1305.nonceCount)

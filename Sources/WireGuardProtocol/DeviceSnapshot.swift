@@ -19,13 +19,13 @@ import PacketMemory
 /// Layout: magic, version, time; the device; then each peer with its sessions.
 public enum DeviceSnapshot {
     /// Of the layout; a reader knows one only.
-    public static let version: UInt16 = 1
+    public static let version: UInt16 = 2
     /// Longest time from writing to reading, in nanoseconds: far more than a handover may take.
     static let ageNanosecondsMax: UInt64 = 60 * ProtocolConstants.second
 
     static let magic: UInt32 = 0x5344_4c42  // "BLDS"
     /// A peer without optional fields and sessions, at least.
-    static let peerByteCountMin = 100
+    static let peerByteCountMin = 101
     /// A session that never received, at least.
     static let sessionByteCountMin = 100
 }
@@ -157,6 +157,7 @@ extension Peer {
         writer.write(areStaticKeysCompatible)
         writer.write(staticStatic)
         writer.write(presharedKey) { writer, key in key.withBytes { writer.write($0) } }
+        writer.write(profile.snapshotNumber)
         writer.write(endpoint) { $0.write($1) }
         writer.write(persistentKeepaliveSeconds)
         writer.write(lastTimestampSent)
@@ -188,6 +189,8 @@ extension Peer {
         presharedKey = try reader.optional { reader throws(SnapshotError) in
             PresharedKey(try reader.secret())
         }
+        profile = try TunnelProfile(snapshotNumber: try reader.uint8())
+        guard profile.isAvailable else { throw .invalid("a profile that this machine lacks") }
         endpoint = try reader.optional { reader throws(SnapshotError) in try reader.endpoint() }
         persistentKeepaliveSeconds = try reader.uint16()
         lastTimestampSent = try reader.timestamp()
@@ -208,8 +211,9 @@ extension Peer {
             deadlines[kind] = deadline == .max ? nil : deadline
         }
         try activity.restore(from: &reader)
+        let profile = profile
         pending = try reader.optional { reader throws(SnapshotError) in
-            try PendingInitiation(from: &reader)
+            try PendingInitiation(from: &reader, profile)
         }
         try restoreSessions(from: &reader, in: tunnel)
     }
@@ -217,18 +221,22 @@ extension Peer {
     private func restoreSessions(
         from reader: inout SnapshotReader, in tunnel: TunnelID
     ) throws(SnapshotError) {
-        let (id, activity) = (id, activity)
+        let (id, profile, activity) = (id, profile, activity)
         current = try reader.optional { reader throws(SnapshotError) in
-            try Session(from: &reader, of: id, in: tunnel, activity: activity)
+            try Session(
+                from: &reader, of: id, in: tunnel, profile: profile, activity: activity)
         }
         next = try reader.optional { reader throws(SnapshotError) in
-            try Session(from: &reader, of: id, in: tunnel, activity: activity)
+            try Session(
+                from: &reader, of: id, in: tunnel, profile: profile, activity: activity)
         }
         let count = try reader.count(
             max: ImplementationLimits.formerSessionCountMax,
             byteCountMin: DeviceSnapshot.sessionByteCountMin, of: "former sessions")
         for _ in 0..<count {
-            former.append(try Session(from: &reader, of: id, in: tunnel, activity: activity))
+            former.append(
+                try Session(
+                    from: &reader, of: id, in: tunnel, profile: profile, activity: activity))
         }
     }
 }
@@ -238,16 +246,29 @@ extension PendingInitiation {
         writer.write(localIndex)
         writer.write(sentAt)
         writer.write(ephemeral)
+        decapsulationKey?.unsafeWithSeeds { keySeed, rejectionSeed in
+            writer.write(keySeed)
+            writer.write(rejectionSeed)
+        }
         writer.write(chainingKey)
         hash.withBytes { writer.write($0) }
     }
 
-    fileprivate convenience init(from reader: inout SnapshotReader) throws(SnapshotError) {
+    fileprivate convenience init(
+        from reader: inout SnapshotReader, _ profile: TunnelProfile
+    ) throws(SnapshotError) {
         let (localIndex, sentAt) = (try reader.uint32(), try reader.uint64())
         let ephemeral = PrivateKey(clamping: try reader.secret())
+        var decapsulationKey: DecapsulationKey?
+        if profile.family == .branchline {
+            decapsulationKey = DecapsulationKey(
+                keySeed: try reader.secret(), rejectionSeed: try reader.secret())
+        }
         let state = SymmetricState(
             chainingKey: try reader.secret(), hash: Digest32(copying: try reader.bytes(32)))
-        self.init(localIndex: localIndex, ephemeral: ephemeral, sentAt: sentAt, state: state)
+        self.init(
+            localIndex: localIndex, ephemeral: ephemeral, decapsulationKey: decapsulationKey,
+            sentAt: sentAt, state: state)
     }
 }
 

@@ -18,6 +18,10 @@ public enum DropReason: Int, CaseIterable, Sendable {
     case handshakeAuthenticationFailed
     case unknownPeer
     case staticKeysIncompatible
+    /// It is of another profile than the one that it belongs to.
+    case wrongProfile
+    /// An authentic peer's encapsulation key is none.
+    case invalidEncapsulationKey
     case replayedTimestamp
     case initiationFlood
     case responseWithoutInitiation
@@ -57,6 +61,8 @@ public enum DropReason: Int, CaseIterable, Sendable {
         case .handshakeAuthenticationFailed: "handshake_authentication_failed"
         case .unknownPeer: "unknown_peer"
         case .staticKeysIncompatible: "static_keys_incompatible"
+        case .wrongProfile: "wrong_profile"
+        case .invalidEncapsulationKey: "invalid_encapsulation_key"
         case .replayedTimestamp: "replayed_timestamp"
         case .initiationFlood: "initiation_flood"
         case .responseWithoutInitiation: "response_without_initiation"
@@ -85,8 +91,8 @@ extension DropReason {
         switch self {
         case .invalidMAC2UnderLoad, .cookieRateLimited, .unknownReceiverIndex,
             .lowOrderPublicKey, .handshakeAuthenticationFailed, .unknownPeer,
-            .staticKeysIncompatible, .replayedTimestamp, .initiationFlood,
-            .responseWithoutInitiation, .crossedInitiation:
+            .staticKeysIncompatible, .wrongProfile, .invalidEncapsulationKey, .replayedTimestamp,
+            .initiationFlood, .responseWithoutInitiation, .crossedInitiation:
             true
         case .unknownType, .wrongLength, .misdirectedData, .noPrivateKey, .invalidMAC1,
             .cookieReplyWithoutRequest, .cookieReplyInvalid:

@@ -1,18 +1,29 @@
+import Cryptography
 import PacketFormats
 import PacketMemory
 
 /// Where handshake messages are written and their fields decrypted; one device's own.
 final class HandshakeScratch {
-    private let arena = ByteArena(count: 256)
+    private let arena = ByteArena(count: messageCount + fieldCount + 64)
 
     /// Room for a message.
     var message: ByteRegion {
         arena.whole.prefix(ImplementationLimits.handshakeMessageByteMax)
     }
-    /// Room for the plaintext of a field.
-    var plaintext: ByteRegion { arena.whole.region(at: 192, count: 32) }
+    /// Room for an encapsulation key, or a ciphertext.
+    var encapsulation: ByteRegion {
+        arena.whole.region(at: Self.messageCount, count: Self.fieldCount)
+    }
+    /// Room for the plaintext of another field.
+    var plaintext: ByteRegion {
+        arena.whole.region(at: Self.messageCount + Self.fieldCount, count: 32)
+    }
     /// No bytes at all.
     var empty: ByteRegion { arena.whole.prefix(0) }
+
+    /// Whole cache lines.
+    private static let messageCount = (ImplementationLimits.handshakeMessageByteMax + 63) & ~63
+    private static let fieldCount = KeyEncapsulation.encapsulationKeyCount
 }
 
 extension NoiseIKpsk2.InitiationFields {
@@ -31,6 +42,31 @@ extension NoiseIKpsk2.ResponseFields {
     init(of message: ByteRegion) {
         typealias Layout = WireGuardMessage.Response
         ephemeral = message.region(at: Layout.ephemeralOffset, count: 32)
+        encryptedPayload = message.region(at: Layout.encryptedNothingOffset, count: 16)
+    }
+}
+
+extension NoiseIKhfspsk2.InitiationFields {
+    /// - Parameter message: 1,348 bytes.
+    init(of message: ByteRegion) {
+        typealias Layout = WireGuardMessage.HybridInitiation
+        ephemeral = message.region(at: Layout.ephemeralOffset, count: 32)
+        encryptedEncapsulationKey = message.region(
+            at: Layout.encryptedEncapsulationKeyOffset,
+            count: KeyEncapsulation.encapsulationKeyCount + 16)
+        encryptedStatic = message.region(at: Layout.encryptedStaticOffset, count: 48)
+        encryptedPayload = message.region(
+            at: Layout.encryptedTimestampOffset, count: TAI64N.count + 16)
+    }
+}
+
+extension NoiseIKhfspsk2.ResponseFields {
+    /// - Parameter message: 1,196 bytes.
+    init(of message: ByteRegion) {
+        typealias Layout = WireGuardMessage.HybridResponse
+        ephemeral = message.region(at: Layout.ephemeralOffset, count: 32)
+        encryptedCiphertext = message.region(
+            at: Layout.encryptedCiphertextOffset, count: KeyEncapsulation.ciphertextCount + 16)
         encryptedPayload = message.region(at: Layout.encryptedNothingOffset, count: 16)
     }
 }

@@ -14,6 +14,8 @@ final class Peer {
     var presharedKey: PresharedKey?
     /// What it speaks, and nothing else.
     var profile = TunnelProfile.wireguard
+    /// That it spoke another one, unless it has spoken this one since.
+    var mismatch: ProfileMismatch?
     var endpoint: Endpoint?
     var persistentKeepaliveSeconds: UInt16 = 0
 
@@ -57,17 +59,20 @@ final class Peer {
 final class PendingInitiation {
     let localIndex: UInt32
     let ephemeral: PrivateKey
+    /// What the response's ciphertext is for, in profile `branchline`: a seed until then.
+    let decapsulationKey: DecapsulationKey?
     /// Monotonic nanoseconds.
     let sentAt: UInt64
     let chainingKey: Secret32
     let hash: Digest32
 
     init(
-        localIndex: UInt32, ephemeral: PrivateKey, sentAt: UInt64,
-        state: borrowing SymmetricState
+        localIndex: UInt32, ephemeral: PrivateKey, decapsulationKey: DecapsulationKey?,
+        sentAt: UInt64, state: borrowing SymmetricState
     ) {
         self.localIndex = localIndex
         self.ephemeral = ephemeral
+        self.decapsulationKey = decapsulationKey
         self.sentAt = sentAt
         chainingKey = state.chainingKey.clone()
         hash = state.hash

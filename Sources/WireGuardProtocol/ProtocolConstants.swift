@@ -6,6 +6,14 @@ public enum ProtocolConstants {
     public static let construction = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
     /// Identifier of the protocol: the Noise prologue.
     public static let identifier = "WireGuard v1 zx2c4 Jason@zx2c4.com"
+    /// Names of the hybrid constructions, by cipher.
+    public static let hybridConstructionChaCha =
+        "Noise_IKhfs+psk2_25519+MLKEM768_ChaChaPoly_BLAKE2s"
+    public static let hybridConstructionAES = "Noise_IKhfs+psk2_25519+MLKEM768_AESGCM_BLAKE2s"
+    /// Prologues of the hybrid handshakes: the profile's number, which is in every message's type,
+    /// and the cipher, which is not.
+    public static let hybridIdentifierChaCha = "Branchline profile 1 ChaChaPoly"
+    public static let hybridIdentifierAES = "Branchline profile 1 AESGCM"
     /// Label of the key that authenticates `mac1`.
     public static let mac1Label = "mac1----"
     /// Label of the key that encrypts cookies.
@@ -15,6 +23,12 @@ public enum ProtocolConstants {
     public static let rekeyAfterMessages: UInt64 = 1 << 60
     /// Counters below this value may be used; none at or above it.
     public static let rejectAfterMessages: UInt64 = UInt64.max - (1 << 13)
+    /// ``rekeyAfterMessages`` with AES-256-GCM.
+    public static let rekeyAfterMessagesAES: UInt64 = 1 << 26
+    /// ``rejectAfterMessages`` with AES-256-GCM: 2^33.5 blocks where packets have 1,420 bytes, so
+    /// that the chance to tell them from noise stays below 2^-61. Source: NIST SP 800-38D; Luykx and
+    /// Paterson, Limits on authenticated encryption use in TLS (2016).
+    public static let rejectAfterMessagesAES: UInt64 = 1 << 27
     /// Age of a session at which its initiator asks for new keys when it sends.
     public static let rekeyAfterTime: UInt64 = 120 * second
     /// Age at which a session is dead in both directions.

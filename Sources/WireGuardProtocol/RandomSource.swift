@@ -33,4 +33,12 @@ public struct RandomSource: Sendable {
         secret.withMutableBytes { fillRegion($0) }
         return PrivateKey(clamping: secret)
     }
+
+    func decapsulationKey() -> DecapsulationKey {
+        var keySeed = Secret32()
+        var rejectionSeed = Secret32()
+        keySeed.withMutableBytes { fillRegion($0) }
+        rejectionSeed.withMutableBytes { fillRegion($0) }
+        return DecapsulationKey(keySeed: keySeed, rejectionSeed: rejectionSeed)
+    }
 }

@@ -1,4 +1,5 @@
 import Cryptography
+import PacketFormats
 import PacketMemory
 import Synchronization
 
@@ -18,24 +19,24 @@ extension Session {
 
     convenience init(
         from reader: inout SnapshotReader, of peer: PeerID, in tunnel: TunnelID,
-        activity: PeerActivity
+        profile: TunnelProfile, activity: PeerActivity
     ) throws(SnapshotError) {
         let (localIndex, remoteIndex) = (try reader.uint32(), try reader.uint32())
         let (isInitiator, createdAt) = (try reader.bool(), try reader.uint64())
         let sendKey = try reader.secret()
         let receiveKey = try reader.secret()
         let (counter, flags) = (try reader.uint64(), try reader.uint8())
-        guard counter <= ProtocolConstants.rejectAfterMessages else {
+        guard counter <= profile.rejectAfterMessages else {
             throw .invalid("a session's counter")
         }
         guard flags & ~(State.confirmed | State.askedForRekey) == 0,
             !isInitiator || flags & State.confirmed != 0
         else { throw .invalid("a session's state") }
-        let written = try ReplayWindow.Written(from: &reader)
+        let written = try ReplayWindow.Written(from: &reader, of: profile)
         self.init(
             localIndex: localIndex, remoteIndex: remoteIndex, tunnel: tunnel, peer: peer,
-            isInitiator: isInitiator, createdAt: createdAt, activity: activity, sendKey: sendKey,
-            receiveKey: receiveKey)
+            profile: profile, isInitiator: isInitiator, createdAt: createdAt, activity: activity,
+            sendKey: sendKey, receiveKey: receiveKey)
         nextCounter.store(counter, ordering: .sequentiallyConsistent)
         state.store(flags, ordering: .sequentiallyConsistent)
         window.withLock { $0.restore(written) }

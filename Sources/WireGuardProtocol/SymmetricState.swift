@@ -7,6 +7,7 @@ import PacketMemory
 struct SymmetricState: ~Copyable {
     private(set) var chainingKey: Secret32
     private(set) var hash: Digest32
+    private let cipher: HandshakeCipher
     private var key = Secret32()
     private var counter: UInt64 = 0
 
@@ -14,11 +15,15 @@ struct SymmetricState: ~Copyable {
     init(_ start: NoiseStart) {
         chainingKey = Secret32(start.chainingKey)
         hash = start.hash
+        cipher = start.cipher
     }
 
     /// Goes on from a kept state in which the next token replaces the key of fields.
-    init(chainingKey: borrowing Secret32, hash: Digest32) {
+    init(
+        chainingKey: borrowing Secret32, hash: Digest32, cipher: HandshakeCipher = .chaChaPoly
+    ) {
         self.chainingKey = chainingKey.clone()
+        self.cipher = cipher
         self.hash = hash
     }
 
@@ -56,7 +61,8 @@ struct SymmetricState: ~Copyable {
     /// Encrypts `plaintext` into `field`, which is 16 bytes longer.
     mutating func encryptAndHash(_ plaintext: ByteRegion, into field: ByteRegion) {
         HandshakeAEAD.seal(
-            key: key, counter: counter, plaintext: plaintext, associated: hash, into: field)
+            cipher, key: key, counter: counter, plaintext: plaintext, associated: hash,
+            into: field)
         counter &+= 1
         mixHash(field)
     }
@@ -65,7 +71,8 @@ struct SymmetricState: ~Copyable {
     mutating func decryptAndHash(_ field: ByteRegion, into plaintext: ByteRegion) -> Bool {
         guard
             HandshakeAEAD.open(
-                key: key, counter: counter, ciphertext: field, associated: hash, into: plaintext)
+                cipher, key: key, counter: counter, ciphertext: field, associated: hash,
+                into: plaintext)
         else { return false }
         counter &+= 1
         mixHash(field)
@@ -97,13 +104,25 @@ extension Secret32 {
 struct NoiseStart: Sendable {
     let chainingKey: Digest32
     let hash: Digest32
+    let cipher: HandshakeCipher
 
-    /// - Parameter name: More than 32 bytes, so that it is hashed and not padded.
-    init(name: String, prologue: [UInt8]) {
+    /// - Parameters:
+    ///   - name: More than 32 bytes, so that it is hashed and not padded.
+    ///   - cipher: The one that the name names.
+    init(name: String, prologue: [UInt8], cipher: HandshakeCipher = .chaChaPoly) {
+        self.cipher = cipher
         chainingKey = BLAKE2s.hash(Array(name.utf8))
         hash = ByteArena.withCopy(of: prologue) { [chainingKey] in BLAKE2s.hash(chainingKey, $0) }
     }
 
     static let wireGuard = NoiseStart(
         name: ProtocolConstants.construction, prologue: Array(ProtocolConstants.identifier.utf8))
+
+    static let branchlineChaCha = NoiseStart(
+        name: ProtocolConstants.hybridConstructionChaCha,
+        prologue: Array(ProtocolConstants.hybridIdentifierChaCha.utf8))
+
+    static let branchlineAES = NoiseStart(
+        name: ProtocolConstants.hybridConstructionAES,
+        prologue: Array(ProtocolConstants.hybridIdentifierAES.utf8), cipher: .aesGCM)
 }

@@ -40,23 +40,42 @@ extension WireGuardDevice {
         _ peer: Peer, _ privateKey: PrivateKey, now: UInt64, wallClock: WallClock
     ) -> HandshakeMessage? {
         typealias Layout = WireGuardMessage.Initiation
-        let message = scratch.message.prefix(Layout.count)
+        let profile = peer.profile
+        guard profile.isAvailable else { return nil }
         let timestamp = scratch.plaintext.prefix(TAI64N.count)
         nextTimestamp(for: peer, wallClock).write(to: timestamp)
-        var state = SymmetricState(.wireGuard)
+        var state = SymmetricState(profile.noiseStart)
         let ephemeral = random.privateKey()
-        guard
-            NoiseIKpsk2.writeInitiation(
+        let message: ByteRegion
+        let isWritten: Bool
+        var decapsulationKey: DecapsulationKey?
+        switch profile.family {
+        case .wireguard:
+            message = scratch.message.prefix(Layout.count)
+            isWritten = NoiseIKpsk2.writeInitiation(
                 &state, ephemeral: ephemeral, ownStatic: privateKey.publicKey,
                 remoteStatic: peer.publicKey, staticStatic: peer.staticStatic,
                 payload: timestamp, fields: .init(of: message))
-        else { return nil }
+        case .branchline:
+            message = scratch.message.prefix(WireGuardMessage.HybridInitiation.count)
+            let key = random.decapsulationKey()
+            isWritten = NoiseIKhfspsk2.writeInitiation(
+                &state, ephemeral: ephemeral, decapsulationKey: key,
+                ownStatic: privateKey.publicKey, remoteStatic: peer.publicKey,
+                staticStatic: peer.staticStatic, payload: timestamp, fields: .init(of: message))
+            decapsulationKey = key
+        }
+        guard isWritten else { return nil }
 
         dropPending(peer)
         let index = makeIndex(of: peer)
         peer.pending = PendingInitiation(
-            localIndex: index, ephemeral: ephemeral, sentAt: now, state: state)
-        message.storeLittleEndian(WireGuardMessage.Kind.initiation.rawValue, at: 0)
+            localIndex: index, ephemeral: ephemeral, decapsulationKey: decapsulationKey,
+            sentAt: now, state: state)
+        // All messages carry their sender's index at the same place.
+        message.storeLittleEndian(
+            WireGuardMessage.typeWord(.initiation, profile.family),
+            at: WireGuardMessage.typeOffset)
         message.storeLittleEndian(index, at: Layout.senderIndexOffset)
         peer.cookie.writeMACs(of: message, to: peer.publicKey, now: now)
         return HandshakeMessage(kind: .initiation, message: message)
@@ -84,14 +103,15 @@ extension WireGuardDevice {
         guard let peer = peer(id), let pending = peer.pending,
             pending.localIndex == receiver
         else { return .dropped(.responseWithoutInitiation) }
+        guard WireGuardMessage.family(of: message) == peer.profile.family else {
+            return .dropped(.wrongProfile)
+        }
         guard peer.next?.isConfirmed != true else { return .dropped(.crossedInitiation) }
 
-        var state = SymmetricState(chainingKey: pending.chainingKey, hash: pending.hash)
-        let outcome = NoiseIKpsk2.readResponse(
-            &state, ephemeral: pending.ephemeral, privateKey: privateKey,
-            presharedKey: peer.presharedKey ?? noPresharedKey, fields: .init(of: message),
-            payload: scratch.plaintext.prefix(0))
-        switch outcome {
+        var state = SymmetricState(
+            chainingKey: pending.chainingKey, hash: pending.hash,
+            cipher: peer.profile.handshakeCipher)
+        switch readResponse(message, of: peer, pending, privateKey, &state) {
         case .authentic: break
         case .lowOrderPublicKey: return .dropped(.lowOrderPublicKey)
         case .notAuthentic: return .dropped(.handshakeAuthenticationFailed)
@@ -103,8 +123,8 @@ extension WireGuardDevice {
         let session = Session(
             localIndex: receiver,
             remoteIndex: message.littleEndian32(at: Layout.senderIndexOffset), tunnel: tunnel,
-            peer: peer.id, isInitiator: true, createdAt: now, activity: peer.activity,
-            sendKey: sendKey, receiveKey: receiveKey)
+            peer: peer.id, profile: peer.profile, isInitiator: true, createdAt: now,
+            activity: peer.activity, sendKey: sendKey, receiveKey: receiveKey)
         move(peer, to: source)
         _ = peer.activity.packetReceived(isData: false, byteCount: message.count, now: now)
         // From now on the index stands for the session.
@@ -114,6 +134,23 @@ extension WireGuardDevice {
         completeHandshake(peer, now: now)
         actions.append(.sendStagedOrKeepalive(peer.id))
         return .accepted(peer.id)
+    }
+
+    private func readResponse(
+        _ message: ByteRegion, of peer: Peer, _ pending: PendingInitiation,
+        _ privateKey: PrivateKey, _ state: inout SymmetricState
+    ) -> NoiseIKpsk2.ResponseOutcome {
+        let presharedKey = peer.presharedKey ?? noPresharedKey
+        guard let decapsulationKey = pending.decapsulationKey else {
+            return NoiseIKpsk2.readResponse(
+                &state, ephemeral: pending.ephemeral, privateKey: privateKey,
+                presharedKey: presharedKey, fields: .init(of: message), payload: scratch.empty)
+        }
+        return NoiseIKhfspsk2.readResponse(
+            &state, ephemeral: pending.ephemeral, decapsulationKey: decapsulationKey,
+            privateKey: privateKey, presharedKey: presharedKey, fields: .init(of: message),
+            ciphertext: scratch.encapsulation.prefix(KeyEncapsulation.ciphertextCount),
+            payload: scratch.empty)
     }
 
     /// Starts the time after which keys that were not renewed are wiped.

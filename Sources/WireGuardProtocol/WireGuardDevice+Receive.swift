@@ -7,8 +7,11 @@ public import PacketMemory
 /// 1. type and size;
 /// 2. `mac1`: the sender knows our public key;
 /// 3. under load `mac2`, or a cookie reply and no more; then the source's rate limit;
-/// 4. the Noise message itself, which costs four multiplications;
+/// 4. the Noise message itself, which costs four multiplications, and in profile `branchline` an
+///    encapsulation as well, once the initiator is known to be a peer;
 /// 5. only then timers, endpoint and sessions.
+///
+/// A peer has one profile. What it sends of another is dropped, whatever else is right with it.
 ///
 /// Source: WireGuard paper, sections 5.3 and 5.4.
 extension WireGuardDevice {
@@ -71,9 +74,9 @@ extension WireGuardDevice {
     private func receiveCookieReply(_ reply: ByteRegion, now: UInt64) -> ReceiveOutcome {
         let receiver = reply.littleEndian32(
             at: WireGuardMessage.CookieReply.receiverIndexOffset)
-        guard let id = indices.peer(of: receiver, in: tunnel), let peer = peer(id) else {
-            return .dropped(.cookieReplyWithoutRequest)
-        }
+        guard let id = indices.peer(of: receiver, in: tunnel), let peer = peer(id),
+            WireGuardMessage.family(of: reply) == peer.profile.family
+        else { return .dropped(.cookieReplyWithoutRequest) }
         let outcome = peer.cookie.accept(
             reply, from: peer.publicKey, now: now, scratch: scratch.plaintext.prefix(16))
         switch outcome {

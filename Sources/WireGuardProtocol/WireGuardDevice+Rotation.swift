@@ -52,6 +52,7 @@ extension WireGuardDevice {
         peerIDs[peer.publicKey] = nil
         peerIDs[key] = id
         peer.publicKey = key
+        peer.mismatch = nil
         adoptStaticKeys(peer, now: now)
     }
 

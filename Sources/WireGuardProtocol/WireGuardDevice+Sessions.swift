@@ -130,6 +130,7 @@ extension WireGuardDevice {
     /// What follows when both ends are known to hold new keys.
     func completeHandshake(_ peer: Peer, now: UInt64) {
         dropPending(peer)
+        peer.mismatch = nil
         schedule(peer, .handshake, at: nil)
         peer.lastHandshake = wallClock(at: now)
         peer.activity.clear(PeerActivity.Flag.handshakeRequested)

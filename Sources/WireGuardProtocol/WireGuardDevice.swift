@@ -116,6 +116,7 @@ extension WireGuardDevice {
     public func setProfile(_ id: PeerID, _ profile: TunnelProfile, now: UInt64) {
         guard let peer = peer(id), peer.profile != profile else { return }
         peer.profile = profile
+        peer.mismatch = nil
         expireKeys(of: peer)
     }
 
@@ -181,6 +182,11 @@ extension WireGuardDevice {
     public func activity(_ id: PeerID) -> PeerActivity? { peer(id)?.activity }
     public func endpoint(_ id: PeerID) -> Endpoint? { peer(id)?.endpoint }
     public func profile(_ id: PeerID) -> TunnelProfile? { peer(id)?.profile }
+    /// The last authentic initiation of the peer that was made for another profile; `nil` without
+    /// one, and as soon as a handshake of the configured profile succeeds.
+    ///
+    /// Only an end that is spoken to wrongly knows: it stays silent, as to everybody.
+    public func lastProfileMismatch(_ id: PeerID) -> ProfileMismatch? { peer(id)?.mismatch }
     /// When the last handshake with the peer completed; `nil` for never.
     public func lastHandshake(_ id: PeerID) -> WallClock? { peer(id)?.lastHandshake }
     public func persistentKeepalive(_ id: PeerID) -> UInt16? {

@@ -227,6 +227,66 @@ struct DeviceSnapshotTests {
         #expect(copy.actions.drain().handshake(.initiation) != nil)
     }
 
+    // MARK: Profiles
+
+    @Test(arguments: TunnelProfile.allCases)
+    func profileAndItsSessionsComeBack(_ profile: TunnelProfile) throws {
+        let pair = try Pair(profile)
+        let sessions = try pair.handshake(now: second)
+        let link = Link()
+        for counter: UInt64 in 0..<10 {
+            #expect(link.pass(from: sessions.left, to: sessions.right) == .accepted(counter))
+        }
+        let initiation = try pair.left.initiate(pair.rightID, now: 10 * second).orThrow()
+        let copy = try pair.left.handedOver(now: 11 * second)
+        #expect(copy.profile(pair.rightID) == profile)
+        let session = try copy.currentSession(pair.rightID).orThrow()
+        #expect(session.profile == profile)
+        for counter: UInt64 in 10..<20 {
+            #expect(link.pass(from: session, to: sessions.right) == .accepted(counter))
+            #expect(link.pass(from: sessions.right, to: session) == .accepted(counter - 10))
+        }
+        // The initiation that was under way is answered to the new process.
+        _ = copy.actions.drain()
+        _ = pair.right.receive(initiation, from: pair.leftEndpoint, now: 12 * second)
+        let answers = pair.right.actions.drain()
+        let response = try answers.handshake(.response).orThrow()
+        #expect(copy.receive(response, from: pair.rightEndpoint, now: 12 * second) == .accepted(0))
+        let renewed = try copy.currentSession(0).orThrow()
+        #expect(link.pass(from: renewed, to: try answers.installed.orThrow()) == .accepted(0))
+        #expect(
+            Snapshot(of: copy, now: 13 * second).bytes
+                == Snapshot(of: try copy.handedOver(now: 13 * second), now: 13 * second).bytes)
+    }
+
+    @Test(arguments: [0, 1, 64, 65_535, 65_536, 65_537, 150_000])
+    func wideWindowComesBack(_ sent: UInt64) throws {
+        let pair = try Pair(.branchlineAES)
+        let sessions = try pair.handshake(now: second)
+        for counter in 0..<sent where counter % 7 != 3 {
+            #expect(sessions.right.acceptCounter(counter))
+        }
+        let copy = try pair.right.handedOver(now: 2 * second)
+        let session = try copy.currentSession(pair.leftID).orThrow()
+        for counter in 0..<sent {
+            #expect(
+                session.acceptCounter(counter) == sessions.right.acceptCounter(counter),
+                "\(counter)")
+        }
+        #expect(session.acceptCounter(sent) && !session.acceptCounter(sent))
+    }
+
+    @Test func counterBeyondTheCiphersLimitIsRefused() throws {
+        let pair = try Pair(.branchlineAES)
+        let (left, _) = try pair.handshake(now: second)
+        left.skipCounters(to: 1 << 27)
+        _ = try pair.left.handedOver(now: second)
+        left.skipCounters(to: (1 << 27) + 1)
+        #expect(throws: SnapshotError.invalid("a session's counter")) {
+            try pair.left.handedOver(now: second)
+        }
+    }
+
     // MARK: Hostile input
 
     @Test func everyShorterSnapshotIsRefused() throws {
@@ -273,9 +333,11 @@ struct DeviceSnapshotTests {
     @Test func otherFormatsAndClocksAreRefusedByName() throws {
         let snapshot = try Snapshot.ofBusyDevice()
         var later = snapshot.bytes
-        later[4] = 2
-        #expect(throws: SnapshotError.unknownFormat(version: 2)) {
-            try Snapshot(bytes: later, now: snapshot.now).device()
+        for version in [1, 3] as [UInt8] {
+            later[4] = version
+            #expect(throws: SnapshotError.unknownFormat(version: UInt16(version))) {
+                try Snapshot(bytes: later, now: snapshot.now).device()
+            }
         }
         var other = snapshot.bytes
         other[0] ^= 1
@@ -378,7 +440,8 @@ private struct Snapshot {
         try restored(workers: workers).device
     }
 
-    /// Two peers: one with sessions of all kinds, one with an initiation under way.
+    /// Two peers: one with sessions of all kinds, one of profile `branchline` with an initiation
+    /// under way.
     static func ofBusyDevice() throws -> Snapshot {
         let pair = try Pair()
         for now in [10 * second, 20 * second] {
@@ -389,6 +452,7 @@ private struct Snapshot {
         _ = pair.left.receive(initiation, from: pair.rightEndpoint, now: 30 * second)
         let other = try pair.left.addPeer(PrivateKey.seeded(33).publicKey, now: 0).orThrow()
         pair.left.setEndpoint(other, .test(3), now: 0)
+        pair.left.setProfile(other, .branchlineChaCha, now: 0)
         pair.left.setPersistentKeepalive(other, seconds: 25, now: 30 * second)
         _ = pair.left.actions.drain()
         _ = pair.left.initiate(other, now: 30 * second)

@@ -1,3 +1,4 @@
+import PacketFormats
 import TestSupport
 import Testing
 
@@ -58,18 +59,50 @@ struct ReplayWindowTests {
         #expect(!window.accept(oldest - 1) || oldest - 1 > base)
     }
 
-    @Test(arguments: Seeds.count(8))
-    func windowAgreesWithASet(_ seed: UInt64) {
+    /// The first counter inside a window and the last outside, with the greatest on any bit.
+    @Test(arguments: [65_535, 65_536, 65_537, 65_599, 131_071, 131_072, 200_000] as [UInt64])
+    func wideWindowIsAsWideAsItsBits(_ greatest: UInt64) {
+        for profile in TunnelProfile.hybrids {
+            let window = Tested(profile)
+            #expect(window.accept(greatest))
+            let oldest = greatest - 65_535
+            if oldest > 0 { #expect(!window.accept(oldest - 1)) }
+            #expect(window.accept(oldest) && !window.accept(oldest))
+            #expect(window.accept(oldest + 1) && !window.accept(oldest + 1))
+            #expect(window.accept(greatest - 1) && !window.accept(greatest))
+            // One more, and the oldest is behind.
+            #expect(window.accept(greatest + 1))
+            #expect(!window.accept(oldest))
+            #expect(window.acceptedCount == 5)
+        }
+    }
+
+    @Test(arguments: TunnelProfile.allCases)
+    func wholeRunIsAcceptedOnceInAnyOrder(_ profile: TunnelProfile) {
+        let window = Tested(profile)
+        let width = profile.replayWindow.reach + 1
+        for start in [0, width, 10 * width + 7] {
+            let run = start..<start + width
+            for counter in run.reversed() { #expect(window.accept(counter)) }
+            for counter in run { #expect(!window.accept(counter)) }
+        }
+        #expect(window.acceptedCount == 3 * width)
+    }
+
+    @Test(arguments: Seeds.count(8), TunnelProfile.allCases)
+    func windowAgreesWithASet(_ seed: UInt64, _ profile: TunnelProfile) {
         var generator = SeededGenerator(seed: seed)
-        let window = Tested()
+        let window = Tested(profile)
+        let size = profile.replayWindow.reach
         var seen: Set<UInt64> = []
         var greatest: UInt64 = 0
         for _ in 0..<20_000 {
             let forward = generator.chance(percent: 40)
-            let reach = generator.chance(percent: 2) ? 20_000 : 300
+            let far = profile.family == .wireguard ? 20_000 : 160_000
+            let reach = generator.chance(percent: 2) ? far : 300
             let distance = UInt64.random(in: 0...UInt64(reach), using: &generator)
             let counter = forward ? greatest + distance : greatest - min(greatest, distance)
-            let isInside = counter + Self.size >= greatest
+            let isInside = counter + size >= greatest
             let expected = isInside && !seen.contains(counter)
             #expect(window.accept(counter) == expected)
             if expected {
@@ -83,7 +116,8 @@ struct ReplayWindowTests {
 
     /// A window that expectations can change.
     private final class Tested {
-        private var window = ReplayWindow()
+        private var window: ReplayWindow
+        init(_ profile: TunnelProfile = .wireguard) { window = ReplayWindow(profile) }
         func accept(_ counter: UInt64) -> Bool { window.accept(counter) }
         var acceptedCount: UInt64 { window.acceptedCount }
         var missingCount: UInt64 { window.missingCount }

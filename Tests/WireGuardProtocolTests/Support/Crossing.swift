@@ -19,7 +19,7 @@ final class Crossing {
     /// - Parameters:
     ///   - seed: Chooses the order, and with it which end plays which part.
     ///   - stock: The end that behaves as other implementations do.
-    init(seed: UInt64, stock: Int? = nil) {
+    init(seed: UInt64, stock: Int? = nil, profile: TunnelProfile = .wireguard) {
         generator = SeededGenerator(seed: seed)
         let keys = [PrivateKey.seeded(33), PrivateKey.seeded(44)]
         for index in 0..<2 {
@@ -32,7 +32,7 @@ final class Crossing {
         for index in 0..<2 {
             ends[index].restart(
                 peerKey: keys[1 - index].publicKey, peerEndpoint: .test(UInt8(1 - index)),
-                seed: seed &* 2 &+ UInt64(index) &+ 7, now: now, wallClock: .test(now))
+                profile: profile, seed: seed &* 2 &+ UInt64(index) &+ 7, now: now, wallClock: .test(now))
         }
         if let stock { ends[stock].isStock = true }
     }

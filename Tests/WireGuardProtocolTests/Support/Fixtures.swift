@@ -112,13 +112,18 @@ struct Pair {
     let rightID: PeerID
     let leftID: PeerID
 
-    init() throws {
+    /// - Parameters:
+    ///   - profile: What both are configured for.
+    ///   - rightProfile: What the right device is configured for instead.
+    init(_ profile: TunnelProfile = .wireguard, right rightProfile: TunnelProfile? = nil) throws {
         left.setPrivateKey(leftKey, now: 0)
         right.setPrivateKey(rightKey, now: 0)
         rightID = try left.addPeer(rightKey.publicKey, now: 0).orThrow()
         leftID = try right.addPeer(leftKey.publicKey, now: 0).orThrow()
         left.setEndpoint(rightID, rightEndpoint, now: 0)
         right.setEndpoint(leftID, leftEndpoint, now: 0)
+        left.setProfile(rightID, profile, now: 0)
+        right.setProfile(leftID, rightProfile ?? profile, now: 0)
         _ = left.actions.drain()
         _ = right.actions.drain()
     }
@@ -141,4 +146,33 @@ struct Pair {
 extension Session {
     /// Moves the counter on, as if messages had been sent.
     func skipCounters(to counter: UInt64) { nextCounter.store(counter, ordering: .relaxed) }
+
+    /// One message as an array.
+    func sealed(_ packet: [UInt8], counter: UInt64) -> [UInt8] {
+        let output = ByteArena(count: packet.count + WireGuardMessage.TransportData.overhead)
+        return ByteArena.withCopy(of: packet) {
+            let count = seal(
+                counter: counter, packet: $0, into: output.whole, with: PacketCipher())
+            return output.whole.prefix(count).bytes
+        }
+    }
+
+    /// What a message given as an array says; `nil` if it is not authentic.
+    func opened(_ message: [UInt8]) -> [UInt8]? {
+        ByteArena.withCopy(of: message) { open(datagram: $0, with: PacketCipher())?.bytes }
+    }
+}
+
+extension TunnelProfile {
+    static let hybrids: [TunnelProfile] = [.branchlineChaCha, .branchlineAES]
+}
+
+/// The message with a `mac1` that fits what it says now.
+func sealedAnew(_ message: [UInt8], _ receiver: PrivateKey) -> [UInt8] {
+    ByteArena.withCopy(of: message) { region in
+        let key = MessageMAC.mac1Key(of: receiver.publicKey)
+        let mac = key.withBytes { BLAKE2s.mac(key: $0, MessageMAC.mac1Input(region)) }
+        mac.write(to: MessageMAC.mac1Field(region))
+        return region.bytes
+    }
 }

@@ -37,6 +37,7 @@ final class SimulatedNetwork {
     private var flights = Flights()
     private var restartCount: UInt64 = 0
     private let seed: UInt64
+    private let profile: TunnelProfile
 
     private struct CiphertextName: Hashable {
         var isFromBranch: Bool
@@ -44,8 +45,11 @@ final class SimulatedNetwork {
         var counter: UInt64
     }
 
-    init(seed: UInt64, branchKeepalive: UInt16 = 0) {
+    init(
+        seed: UInt64, branchKeepalive: UInt16 = 0, profile: TunnelProfile = .wireguard
+    ) {
         self.seed = seed
+        self.profile = profile
         generator = SeededGenerator(seed: seed)
         let (branchKey, headquartersKey) = (PrivateKey.seeded(33), PrivateKey.seeded(44))
         branch = SimulatedNode(
@@ -62,14 +66,14 @@ final class SimulatedNetwork {
         restartCount += 1
         branch.restart(
             peerKey: headquarters.key.publicKey, peerEndpoint: headquartersEndpoint,
-            keepalive: keepalive, seed: seed &* 1_000 &+ restartCount, now: branchNow,
+            keepalive: keepalive, profile: profile, seed: seed &* 1_000 &+ restartCount, now: branchNow,
             wallClock: branchWall)
     }
 
     func restartHeadquarters() {
         restartCount += 1
         headquarters.restart(
-            peerKey: branch.key.publicKey, peerEndpoint: nil,
+            peerKey: branch.key.publicKey, peerEndpoint: nil, profile: profile,
             seed: seed &* 1_000 &+ restartCount, now: headquartersNow,
             wallClock: headquartersWall)
     }

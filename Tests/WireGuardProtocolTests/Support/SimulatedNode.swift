@@ -58,8 +58,8 @@ final class SimulatedNode {
 
     /// Begins anew with nothing but the configuration, as a process that was started again.
     func restart(
-        peerKey: PublicKey, peerEndpoint: Endpoint?, keepalive: UInt16 = 0, seed: UInt64,
-        now: UInt64, wallClock: WallClock
+        peerKey: PublicKey, peerEndpoint: Endpoint?, keepalive: UInt16 = 0,
+        profile: TunnelProfile = .wireguard, seed: UInt64, now: UInt64, wallClock: WallClock
     ) {
         device = WireGuardDevice(workerCount: 3, random: .seeded(seed))
         receiving = [:]
@@ -70,6 +70,7 @@ final class SimulatedNode {
         staged = []
         device.setPrivateKey(key, now: now)
         peer = device.addPeer(peerKey, now: now) ?? -1
+        device.setProfile(peer, profile, now: now)
         device.setEndpoint(peer, peerEndpoint, now: now)
         device.setPersistentKeepalive(peer, seconds: keepalive, now: now)
         settle(now, wallClock)
