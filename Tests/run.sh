@@ -2,8 +2,8 @@
 # Installs what the tests need, builds, runs all of them and prints one summary.
 #
 #   Tests/run.sh                     everything
-#   Tests/run.sh --only unit         one part: unit, fuzz, command-line, coordinator, system or
-#                                    examples
+#   Tests/run.sh --only unit         one part: unit, protocol, fuzz, command-line, coordinator,
+#                                    system or examples
 #   Tests/run.sh --only system -k X  what follows goes to pytest
 #
 # Needs Debian or Ubuntu with a Swift toolchain; asks sudo where it is not root. The programs under
@@ -20,7 +20,7 @@ readonly PACKAGES=(
     curl openssh-client openssh-server
     python3 python3-cryptography python3-pytest python3-pytest-xdist python3-requests python3-venv
     pkg-config gcc libc6-dev util-linux procps)
-readonly PARTS="unit, fuzz, command-line, coordinator, system or examples"
+readonly PARTS="unit, protocol, fuzz, command-line, coordinator, system or examples"
 only="" pytest_arguments=() results=() failures=0 database_folder=""
 
 usage() {
@@ -35,7 +35,7 @@ while [ $# -gt 0 ]; do
     esac
 done
 case "$only" in
-"" | unit | fuzz | command-line | coordinator | system | examples) ;;
+"" | unit | protocol | fuzz | command-line | coordinator | system | examples) ;;
 *) echo "unknown part: $only ($PARTS)" >&2; exit 2 ;;
 esac
 
@@ -100,6 +100,14 @@ python_with_pytest() {
     return 1
 }
 
+# The protocol's second implementation, which needs neither root nor our programs.
+test_protocol() {
+    local python
+    python=$(Tests/Protocol/python.sh) || return 1
+    PYTHONDONTWRITEBYTECODE=1 "$python" -m pytest -p no:cacheprovider Tests/Protocol \
+        ${pytest_arguments[@]+"${pytest_arguments[@]}"}
+}
+
 # Runs a folder's tests: pytest_in FOLDER ARGUMENT...
 pytest_in() {
     local folder="$1" python
@@ -162,6 +170,7 @@ if { needs unit || needs coordinator; } && [ -z "${BRANCHLINE_TEST_POSTGRESQL:-}
 fi
 export BRANCHLINE_TEST_POSTGRESQL=${BRANCHLINE_TEST_POSTGRESQL:-}
 part unit test_units
+part protocol test_protocol
 if { needs system || needs command-line || needs coordinator; } && [ -z "${BRANCHLINED:-}" ]; then
     part build build_release || summary
 fi
