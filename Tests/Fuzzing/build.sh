@@ -5,7 +5,7 @@
 #   Tests/Fuzzing/build.sh [TARGET...]       without a name: all of Targets/
 #
 # SwiftPM links no libFuzzer target against modules that are not products, so the compiler is
-# called directly. Output goes to .build/fuzzing in the package (FUZZING_BUILD names another
+# called directly. Only swift-crypto is SwiftPM's to build, without instrumentation. Output goes to .build/fuzzing in the package (FUZZING_BUILD names another
 # folder); a module is compiled again only when a source of it or of an earlier module is newer.
 set -eu
 
@@ -48,6 +48,21 @@ if newer "$objects" "$blake/CBlake2s.c" "$blake/include/CBlake2s.h" "$here/build
     echo "compiling CBlake2s" >&2
     "$clang" -O2 -g -fsanitize=address -I "$blake/include" -c "$blake/CBlake2s.c" -o "$objects"
 fi
+
+# One archive of swift-crypto, and its modules without those of ours beside them.
+swift build --package-path "$package" -c release --target Crypto >&2
+binaries=$(swift build --package-path "$package" -c release --show-bin-path)
+crypto=$output/libcrypto.a
+if newer "$crypto" "$binaries/Modules/Crypto.swiftmodule"; then
+    cp "$binaries/Modules/Crypto.swiftmodule" "$binaries/Modules/CryptoBoringWrapper.swiftmodule" \
+        "$output"
+    rm -f "$crypto"
+    # Files of one name lie in several folders: they are appended, not replaced.
+    for part in Crypto CryptoBoringWrapper CCryptoBoringSSL CCryptoBoringSSLShims CXKCP CXKCPShims
+    do find "$binaries/$part.build" -name '*.o' -print0; done | xargs -0 ar qcs "$crypto"
+fi
+objects="$objects $crypto"
+libraries="$libraries -lstdc++"
 
 for module in $modules; do
     object=$output/$module.o

@@ -6,8 +6,9 @@ import WireGuardProtocol
 /// Datagrams from anywhere, on a device and its peer over virtual time.
 ///
 /// The input is a list of steps: time passes, datagrams of either device are delivered, altered,
-/// repeated or dropped, bytes of the fuzzer's own arrive. Claims: nothing traps; altered transport
-/// data does not open; a counter is accepted once.
+/// repeated or dropped, bytes of the fuzzer's own arrive. The devices have one profile or two.
+/// Claims: nothing traps; altered transport data does not open, nor does that of another profile; a
+/// counter is accepted once; no session is of another profile than the peer.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzWireMessages(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
     var input = FuzzInput(start, count)
@@ -30,9 +31,14 @@ private struct Network {
         for index in 0..<2 {
             ends[index].connect(
                 to: ends[1 - index], index, now: now, hasPresharedKey: options & 1 != 0,
-                keepaliveSeconds: options & 2 != 0 ? 1 : 0)
+                keepaliveSeconds: options & 2 != 0 ? 1 : 0,
+                profile: Self.profile(options >> (index == 0 ? 4 : 6)))
         }
         drain()
+    }
+
+    private static func profile(_ choice: UInt8) -> TunnelProfile {
+        TunnelProfile.allCases[Int(choice & 3) % 3]
     }
 
     mutating func step(_ input: inout FuzzInput) {
@@ -82,9 +88,22 @@ private struct Network {
             } else {
                 datagram.bytes[offset] ^= change
             }
+            if choice & 0x20 != 0 { seal(&datagram) }
             datagram.isGenuine = false
         }
         receive(datagram, isUnderLoad: choice & 0x40 != 0)
+    }
+
+    /// Gives a message a `mac1` that fits, as who knows the receiver's public key can.
+    private func seal(_ datagram: inout Datagram) {
+        let end = datagram.bytes.count - 32
+        guard end > 0 else { return }
+        let key = BLAKE2s.hash(
+            Array("mac1----".utf8) + ends[datagram.to].key.publicKey.bytes)
+        let mac = key.withBytes { key in
+            ByteArena.withCopy(of: Array(datagram.bytes[..<end])) { BLAKE2s.mac(key: key, $0) }
+        }
+        datagram.bytes.replaceSubrange(end..<end + 16, with: mac.bytes)
     }
 
     private mutating func sendData(_ end: Int, _ input: inout FuzzInput) {
@@ -97,7 +116,9 @@ private struct Network {
             session.seal(counter: counter, packet: $0, into: arena.whole, with: cipher)
         }
         flying.append(
-            Datagram(bytes: arena.whole.prefix(count).bytes, to: 1 - end, isGenuine: true))
+            Datagram(
+                bytes: arena.whole.prefix(count).bytes, to: 1 - end, isGenuine: true,
+                profile: session.profile))
         let isNew = session.activity.packetSent(
             isData: !packet.isEmpty, byteCount: count, now: now)
         if isNew { ends[end].device.noteActivity(session.peer, now: now) }
@@ -105,6 +126,7 @@ private struct Network {
 
     private mutating func receive(_ datagram: Datagram, isUnderLoad: Bool) {
         ByteArena.withCopy(of: datagram.bytes) { region in
+            readControlFrames(region)
             if case .message(.transportData) = WireGuardMessage.type(of: region) {
                 receiveData(region, datagram)
             } else {
@@ -114,6 +136,16 @@ private struct Network {
                 claim(region.bytes == datagram.bytes, "receiving changed the datagram")
             }
         }
+    }
+
+    private func readControlFrames(_ region: ByteRegion) {
+        guard var frames = ControlFrames(region) else { return }
+        var count = 0
+        while let frame = frames.next() {
+            claim(frame.type != ControlFrame.padding, "padding is handed out")
+            count += ControlFrame.headerCount + frame.value.count
+        }
+        claim(count <= region.count, "frames are longer than what they lie in")
     }
 
     private mutating func receiveData(_ region: ByteRegion, _ datagram: Datagram) {
@@ -127,6 +159,7 @@ private struct Network {
             return
         }
         claim(datagram.isGenuine, "altered transport data opens")
+        claim(datagram.profile == session.profile, "data of another profile opens")
         let isNew = ends[datagram.to].accepted[index, default: []].insert(counter).inserted
         let isAccepted = session.acceptCounter(counter)
         claim(isNew || !isAccepted, "a counter is accepted twice")
@@ -144,10 +177,11 @@ private struct Network {
         let device = ends[end].device
         guard let peer = ends[end].peer else {
             ends[end].connect(
-                to: ends[1 - end], end, now: now, hasPresharedKey: false, keepaliveSeconds: 0)
+                to: ends[1 - end], end, now: now, hasPresharedKey: false, keepaliveSeconds: 0,
+                profile: Self.profile(choice >> 3))
             return
         }
-        switch choice % 7 {
+        switch choice % 8 {
         case 0: device.setPersistentKeepalive(peer, seconds: UInt16(choice), now: now)
         case 1: device.setEndpoint(peer, choice & 128 != 0 ? End.endpoint(1 - end) : nil, now: now)
         case 2: device.endpointChanged(peer, End.endpoint(Int(choice)))
@@ -156,6 +190,7 @@ private struct Network {
             device.removePeer(peer)
             ends[end].peer = nil
         case 5: device.setPresharedKey(peer, choice & 128 != 0 ? End.presharedKey : nil)
+        case 6: device.setProfile(peer, Self.profile(choice >> 3), now: now)
         default: device.setPrivateKey(choice & 128 != 0 ? ends[end].key : nil, now: now)
         }
     }
@@ -177,6 +212,8 @@ private struct Datagram {
     var bytes: [UInt8]
     var to: Int
     var isGenuine: Bool
+    /// Of the session that sealed it.
+    var profile: TunnelProfile?
 }
 
 /// One device with what its owner keeps.
@@ -202,11 +239,13 @@ private struct End {
     static let presharedKey = PresharedKey(bytes: [UInt8](repeating: 7, count: 32))
 
     mutating func connect(
-        to other: End, _ index: Int, now: UInt64, hasPresharedKey: Bool, keepaliveSeconds: UInt16
+        to other: End, _ index: Int, now: UInt64, hasPresharedKey: Bool,
+        keepaliveSeconds: UInt16, profile: TunnelProfile
     ) {
         guard let peer = device.addPeer(other.key.publicKey, now: now) else { return }
         self.peer = peer
         if hasPresharedKey { device.setPresharedKey(peer, Self.presharedKey) }
+        device.setProfile(peer, profile, now: now)
         device.setEndpoint(peer, Self.endpoint(1 - index), now: now)
         device.setPersistentKeepalive(peer, seconds: keepaliveSeconds, now: now)
     }
@@ -217,6 +256,7 @@ private struct End {
         case .sendHandshake(let message, to: _, peer: _): return message.bytes
         case .install(let session, let use):
             claim(sessions[session.localIndex] == nil, "an index is given out twice")
+            claim(session.profile == device.profile(session.peer), "a session of another profile")
             sessions[session.localIndex] = session
             accepted[session.localIndex] = []
             if case .sending = use { sending = session }
@@ -252,5 +292,5 @@ private let keys = [UInt8(1), 2].compactMap {
     PrivateKey(bytes: [UInt8](repeating: $0, count: 32))
 }
 nonisolated(unsafe) private let sharedCipher = PacketCipher()
-private let datagramBytesMax = 256
+private let datagramBytesMax = 1_400
 private let flyingMax = 64
