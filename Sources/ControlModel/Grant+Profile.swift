@@ -1,0 +1,21 @@
+public import PacketFormats
+
+extension Grant {
+    /// What the tunnel between this node and another one speaks, by their grants.
+    ///
+    /// Both ends come to the same, and nothing but the two signed grants decides. A grant names
+    /// the least that its node is content with: where either names `branchline`, that is what both
+    /// speak or nothing. Of two that name it with different ciphers, the node that is no gateway
+    /// decides, as a gateway has the means for either.
+    public func profile(with other: Grant) -> TunnelProfile {
+        if profile == other.profile { return profile }
+        if profile == .wireguard { return other.profile }
+        if other.profile == .wireguard { return profile }
+        switch (role == .gateway, other.role == .gateway) {
+        case (true, false): return other.profile
+        case (false, true): return profile
+        // Two gateways, or none, which are no peers of each other.
+        default: return .branchlineAES
+        }
+    }
+}

@@ -1,0 +1,50 @@
+import PacketFormats
+import Testing
+
+@testable import ControlModel
+
+/// What two nodes speak, by their grants alone.
+@Suite struct ProfileTests {
+    private let world = World()
+
+    private func grant(_ role: Role, _ profile: TunnelProfile) -> Grant {
+        var grant = world.grant
+        grant.role = role
+        grant.profile = profile
+        return grant
+    }
+
+    @Test func bothEndsComeToTheSame() {
+        for first in Role.allCases {
+            for second in Role.allCases {
+                for here in TunnelProfile.allCases {
+                    for there in TunnelProfile.allCases {
+                        let one = grant(first, here), other = grant(second, there)
+                        #expect(one.profile(with: other) == other.profile(with: one))
+                    }
+                }
+            }
+        }
+    }
+
+    @Test func nothingIsWeakerThanEitherGrantAsksFor() {
+        for here in TunnelProfile.allCases {
+            for there in TunnelProfile.allCases {
+                let spoken = grant(.branch, here).profile(with: grant(.gateway, there))
+                let isWeak = spoken == .wireguard
+                #expect(isWeak == (here == .wireguard && there == .wireguard))
+                #expect([here, there].contains(spoken))
+            }
+        }
+    }
+
+    @Test func whoIsNoGatewayChoosesTheCipher() {
+        let gateway = grant(.gateway, .branchlineAES)
+        for role in [Role.branch, .client] {
+            #expect(grant(role, .branchlineChaCha).profile(with: gateway) == .branchlineChaCha)
+        }
+        #expect(
+            grant(.gateway, .branchlineChaCha).profile(with: grant(.branch, .branchlineAES))
+                == .branchlineAES)
+    }
+}
