@@ -1,4 +1,5 @@
 internal import Cryptography
+internal import PacketFormats
 
 extension EngineStatus {
     /// Reads the answer to a `status=1` request.
@@ -79,6 +80,23 @@ extension EngineStatus.PeerHealth {
         switch key {
         case "rx_packets": receivedPackets = try UAPI.number(key, value, line)
         case "lost_packets": lostPackets = try UAPI.number(key, value, line)
+        case "profile": profile = try UAPI.profile(key, value, line)
+        case "mismatch":
+            let words = value.split(separator: " ", omittingEmptySubsequences: false)
+            guard words.count == 2 else { throw UAPI.malformed(key, line) }
+            mismatch = EngineStatus.ProfileMismatch(
+                spoken: try UAPI.profile(key, String(words[0]), line),
+                ageSeconds: try UAPI.number(key, String(words[1]), line))
+        case "session_age_sec":
+            session = EngineStatus.KeyUse(ageSeconds: try UAPI.number(key, value, line))
+        case "session_tx_messages":
+            session?.sentMessages = try UAPI.number(key, value, line)
+        case "session_rx_messages":
+            session?.receivedMessages = try UAPI.number(key, value, line)
+        case "session_messages_max":
+            session?.messagesMax = try UAPI.number(key, value, line)
+        case "session_rekey_sec": session?.rekeySeconds = try UAPI.number(key, value, line)
+        case "session_end_sec": session?.endSeconds = try UAPI.number(key, value, line)
         default: return
         }
     }
@@ -111,10 +129,24 @@ extension UAPI {
             text.appendLine("public_key", peer.publicKey.hex)
             text.appendLine("rx_packets", peer.receivedPackets)
             text.appendLine("lost_packets", peer.lostPackets)
+            text.appendLine("profile", peer.profile.rawValue)
+            if let mismatch = peer.mismatch {
+                text.appendLine("mismatch", "\(mismatch.spoken.rawValue) \(mismatch.ageSeconds)")
+            }
+            if let session = peer.session { append(session, to: &text) }
         }
         text.appendLine("errno", 0)
         text.appendWiping("\n".utf8)
         return text
+    }
+
+    private static func append(_ session: EngineStatus.KeyUse, to text: inout [UInt8]) {
+        text.appendLine("session_age_sec", session.ageSeconds)
+        text.appendLine("session_tx_messages", session.sentMessages)
+        text.appendLine("session_rx_messages", session.receivedMessages)
+        text.appendLine("session_messages_max", session.messagesMax)
+        if let seconds = session.rekeySeconds { text.appendLine("session_rekey_sec", seconds) }
+        text.appendLine("session_end_sec", session.endSeconds)
     }
 
     static func onOneLine(_ value: String) -> String {

@@ -1,4 +1,5 @@
 public import Cryptography
+public import PacketFormats
 
 /// What a `status=1` request answers: the state of a device that WireGuard's own protocol has no
 /// words for.
@@ -24,17 +25,70 @@ public struct EngineStatus: Sendable, Equatable {
         public var receivedPackets: UInt64
         /// Counters that were passed over and did not arrive within the replay window, in packets.
         public var lostPackets: UInt64
+        /// What the peer is configured for.
+        public var profile: TunnelProfile
+        /// The session that is sent with; `nil` where there is none that may be used.
+        public var session: KeyUse?
+        /// What the peer was heard to speak instead, and nothing that fits since.
+        public var mismatch: ProfileMismatch?
 
-        public init(publicKey: PublicKey, receivedPackets: UInt64 = 0, lostPackets: UInt64 = 0) {
+        public init(
+            publicKey: PublicKey, receivedPackets: UInt64 = 0, lostPackets: UInt64 = 0,
+            profile: TunnelProfile = .wireguard, session: KeyUse? = nil,
+            mismatch: ProfileMismatch? = nil
+        ) {
             self.publicKey = publicKey
             self.receivedPackets = receivedPackets
             self.lostPackets = lostPackets
+            self.profile = profile
+            self.session = session
+            self.mismatch = mismatch
         }
 
         /// Share of the peer's packets that did not arrive, 0 to 1; `nil` before the first packet.
         public var lossShare: Double? {
             let total = Double(receivedPackets) + Double(lostPackets)
             return total > 0 ? Double(lostPackets) / total : nil
+        }
+    }
+
+    /// How far the keys of one session are used up.
+    public struct KeyUse: Sendable, Hashable {
+        /// Since the handshake, in seconds.
+        public var ageSeconds: UInt64
+        public var sentMessages: UInt64
+        public var receivedMessages: UInt64
+        /// Sent messages at which new keys are asked for, whatever the age.
+        public var messagesMax: UInt64
+        /// When this side asks for new keys if it has something to send, in seconds from now;
+        /// `nil` where that is up to the peer.
+        public var rekeySeconds: UInt64?
+        /// When the keys may not be used any more, in seconds from now.
+        public var endSeconds: UInt64
+
+        public init(
+            ageSeconds: UInt64, sentMessages: UInt64 = 0, receivedMessages: UInt64 = 0,
+            messagesMax: UInt64 = 0, rekeySeconds: UInt64? = nil, endSeconds: UInt64 = 0
+        ) {
+            self.ageSeconds = ageSeconds
+            self.sentMessages = sentMessages
+            self.receivedMessages = receivedMessages
+            self.messagesMax = messagesMax
+            self.rekeySeconds = rekeySeconds
+            self.endSeconds = endSeconds
+        }
+    }
+
+    /// A peer's handshake in another profile than it is configured for here.
+    public struct ProfileMismatch: Sendable, Hashable {
+        /// As far as it can be told: a cipher only where that is all that differs.
+        public var spoken: TunnelProfile
+        /// Since it was heard last, in seconds.
+        public var ageSeconds: UInt64
+
+        public init(spoken: TunnelProfile, ageSeconds: UInt64) {
+            self.spoken = spoken
+            self.ageSeconds = ageSeconds
         }
     }
 

@@ -39,6 +39,8 @@ public struct PeerSettings: Sendable {
     /// another peer or the interface itself has it.
     public var successorKey: PublicKey?
     public var presharedKey: SecretChange<PresharedKey>?
+    /// What the peer speaks; another one than before ends its sessions.
+    public var profile: TunnelProfile?
     public var endpoint: Endpoint?
     /// Has no text.
     public var preference: Preference?
@@ -52,15 +54,16 @@ public struct PeerSettings: Sendable {
     public init(
         publicKey: PublicKey, remove: Bool = false, updateOnly: Bool = false,
         successorKey: PublicKey? = nil, presharedKey: SecretChange<PresharedKey>? = nil,
-        endpoint: Endpoint? = nil, persistentKeepaliveSeconds: UInt16? = nil,
-        replaceAllowedIPs: Bool = false, allowedIPs: [AllowedIPChange] = [],
-        preference: Preference? = nil
+        profile: TunnelProfile? = nil, endpoint: Endpoint? = nil,
+        persistentKeepaliveSeconds: UInt16? = nil, replaceAllowedIPs: Bool = false,
+        allowedIPs: [AllowedIPChange] = [], preference: Preference? = nil
     ) {
         self.publicKey = publicKey
         self.remove = remove
         self.updateOnly = updateOnly
         self.successorKey = successorKey
         self.presharedKey = presharedKey
+        self.profile = profile
         self.endpoint = endpoint
         self.persistentKeepaliveSeconds = persistentKeepaliveSeconds
         self.replaceAllowedIPs = replaceAllowedIPs

@@ -6,6 +6,8 @@ public struct PeerStatus: Sendable {
     public var publicKey: PublicKey
     /// `nil` for none, which the answer writes as 32 zero bytes.
     public var presharedKey: PresharedKey?
+    /// What the peer is configured for; the answer mentions it unless it is `wireguard`.
+    public var profile: TunnelProfile
     public var endpoint: Endpoint?
     /// Wall clock, seconds since 1970; 0 before the first handshake.
     public var lastHandshakeSeconds: UInt64
@@ -19,13 +21,15 @@ public struct PeerStatus: Sendable {
     public var allowedIPs: [IPPrefix]
 
     public init(
-        publicKey: PublicKey, presharedKey: PresharedKey? = nil, endpoint: Endpoint? = nil,
+        publicKey: PublicKey, presharedKey: PresharedKey? = nil,
+        profile: TunnelProfile = .wireguard, endpoint: Endpoint? = nil,
         lastHandshakeSeconds: UInt64 = 0, lastHandshakeNanoseconds: UInt32 = 0,
         transmittedBytes: UInt64 = 0, receivedBytes: UInt64 = 0,
         persistentKeepaliveSeconds: UInt16 = 0, allowedIPs: [IPPrefix] = []
     ) {
         self.publicKey = publicKey
         self.presharedKey = presharedKey
+        self.profile = profile
         self.endpoint = endpoint
         self.lastHandshakeSeconds = lastHandshakeSeconds
         self.lastHandshakeNanoseconds = lastHandshakeNanoseconds

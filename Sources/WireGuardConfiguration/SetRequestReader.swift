@@ -88,6 +88,8 @@ struct SetRequestReader {
             changed = PeerSettings(publicKey: changed.publicKey, remove: true)
         case "preshared_key":
             changed.presharedKey = try presharedKey(value, line)
+        case "profile":
+            changed.profile = try profile(text, line)
         case "endpoint":
             changed.endpoint = try endpoint(text, line)
         case "persistent_keepalive_interval":
@@ -116,6 +118,14 @@ struct SetRequestReader {
             throw refusal(line, "preshared_key is not 64 hexadecimal digits")
         }
         return .set(key)
+    }
+
+    private func profile(_ value: String, _ line: Int) throws(UAPIError) -> TunnelProfile {
+        guard let profile = TunnelProfile(rawValue: value) else {
+            let accepted = TunnelProfile.allCases.map(\.rawValue).joined(separator: ", ")
+            throw refusal(line, "profile is \(quoted(value)); accepted: \(accepted)")
+        }
+        return profile
     }
 
     private func endpoint(_ value: String, _ line: Int) throws(UAPIError) -> Endpoint {

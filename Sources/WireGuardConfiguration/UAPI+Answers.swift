@@ -99,6 +99,8 @@ extension UAPI {
             guard !isZeroKey(value) else { return }
             guard let presharedKey = PresharedKey(hex: value) else { throw malformed(key, line) }
             peer.presharedKey = presharedKey
+        case "profile":
+            peer.profile = try profile(key, text, line)
         case "endpoint":
             guard let endpoint = Endpoint(text, scope: scope) else {
                 throw malformed(key, line)
@@ -123,6 +125,13 @@ extension UAPI {
     ) throws(UAPIError) -> Value {
         guard let number: Value = NumberText.decimal(value) else { throw malformed(key, line) }
         return number
+    }
+
+    static func profile(
+        _ key: String, _ value: String, _ line: Int
+    ) throws(UAPIError) -> TunnelProfile {
+        guard let profile = TunnelProfile(rawValue: value) else { throw malformed(key, line) }
+        return profile
     }
 
     static func malformed(_ key: String, _ line: Int) -> UAPIError {

@@ -44,6 +44,8 @@ extension UAPI {
         text.appendLine("public_key", peer.publicKey.hex)
         text.appendSecret("preshared_key", peer.presharedKey.map { $0.unsafeAppendHex })
         text.appendLine("protocol_version", 1)
+        // A line that `wg` does not know, and passes over; of WireGuard's own peers there is none.
+        if peer.profile != .wireguard { text.appendLine("profile", peer.profile.rawValue) }
         if let endpoint = peer.endpoint { text.appendLine("endpoint", endpoint) }
         text.appendLine("last_handshake_time_sec", peer.lastHandshakeSeconds)
         text.appendLine("last_handshake_time_nsec", peer.lastHandshakeNanoseconds)
@@ -63,6 +65,7 @@ extension UAPI {
         if let change = peer.presharedKey {
             text.appendSecret("preshared_key", change.secret.map { $0.unsafeAppendHex })
         }
+        if let profile = peer.profile { text.appendLine("profile", profile.rawValue) }
         if let endpoint = peer.endpoint { text.appendLine("endpoint", endpoint) }
         if let seconds = peer.persistentKeepaliveSeconds {
             text.appendLine("persistent_keepalive_interval", seconds)

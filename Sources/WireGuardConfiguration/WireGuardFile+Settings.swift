@@ -65,6 +65,7 @@ struct PeerSection {
     private var endpoint: HostEndpoint?
     private var persistentKeepaliveSeconds: UInt16?
     private var allowedIPs: [IPPrefix] = []
+    private var profile = ProfileSettings()
 
     init(line: Int) {
         self.line = line
@@ -87,6 +88,10 @@ struct PeerSection {
             endpoint = value
         case "persistentkeepalive":
             persistentKeepaliveSeconds = try setting.keepalive()
+        case "profile":
+            try profile.readProfile(setting)
+        case "cipher":
+            try profile.readCipher(setting)
         case "allowedips":
             if setting.value.isEmpty { return }
             allowedIPs += try setting.list(
@@ -99,7 +104,8 @@ struct PeerSection {
         default:
             throw setting.unknown(
                 in: "[Peer]",
-                accepted: "PublicKey, PresharedKey, AllowedIPs, Endpoint and PersistentKeepalive")
+                accepted: "PublicKey, PresharedKey, AllowedIPs, Endpoint, PersistentKeepalive, "
+                    + "Profile and Cipher")
         }
     }
 
@@ -112,6 +118,7 @@ struct PeerSection {
         }
         var peer = WireGuardFile.Peer(publicKey: publicKey)
         peer.presharedKey = presharedKey
+        peer.profile = try profile.profile()
         peer.endpoint = endpoint
         peer.persistentKeepaliveSeconds = persistentKeepaliveSeconds
         peer.allowedIPs = allowedIPs

@@ -45,6 +45,10 @@ extension WireGuardFile.Peer {
         if let presharedKey {
             text.appendSetting("PresharedKey", presharedKey.unsafeAppendBase64)
         }
+        if let profile {
+            text.appendSetting("Profile", profile.profileWord)
+            if profile != .wireguard { text.appendSetting("Cipher", profile.cipherWord) }
+        }
         // Several lines, so that none passes the limit of a line's length.
         for start in stride(from: 0, to: allowedIPs.count, by: Self.prefixesPerLine) {
             let part = allowedIPs[start..<min(start + Self.prefixesPerLine, allowedIPs.count)]

@@ -41,6 +41,8 @@ public struct WireGuardFile: Sendable {
     public struct Peer: Sendable {
         public var publicKey: PublicKey
         public var presharedKey: PresharedKey?
+        /// `nil` where the file does not say, which means `wireguard`.
+        public var profile: TunnelProfile?
         public var endpoint: HostEndpoint?
         /// In seconds; 0 for `off`.
         public var persistentKeepaliveSeconds: UInt16?
@@ -68,6 +70,7 @@ public struct WireGuardFile: Sendable {
         let peers = status.peers.map { peerStatus in
             var peer = Peer(publicKey: peerStatus.publicKey)
             peer.presharedKey = peerStatus.presharedKey
+            peer.profile = peerStatus.profile == .wireguard ? nil : peerStatus.profile
             // wireguard-go takes port 0; in a file it is refused, as nothing can be sent there.
             peer.endpoint = peerStatus.endpoint.flatMap { $0.port == 0 ? nil : .address($0) }
             peer.allowedIPs = peerStatus.allowedIPs
@@ -96,6 +99,7 @@ public struct WireGuardFile: Sendable {
                 PeerSettings(
                     publicKey: peer.publicKey,
                     presharedKey: peer.presharedKey.map { .set($0) },
+                    profile: peer.profile,
                     endpoint: address,
                     persistentKeepaliveSeconds: peer.persistentKeepaliveSeconds,
                     replaceAllowedIPs: true,

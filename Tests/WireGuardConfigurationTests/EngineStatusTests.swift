@@ -1,4 +1,5 @@
 import Cryptography
+import PacketFormats
 import Testing
 import WireGuardConfiguration
 
@@ -17,7 +18,15 @@ import WireGuardConfiguration
                 connections: 3, connectionsMax: 16_384, refusedConnections: 1,
                 denials: [.init(rule: "no rule", count: 9), .init(rule: "a = b", count: .max)]),
             peers: [
-                .init(publicKey: key, receivedPackets: 99, lostPackets: 1), .init(publicKey: key),
+                .init(
+                    publicKey: key, receivedPackets: 99, lostPackets: 1, profile: .branchlineAES,
+                    session: .init(
+                        ageSeconds: 7, sentMessages: .max, receivedMessages: 3,
+                        messagesMax: 1 << 27, rekeySeconds: 113, endSeconds: 173)),
+                .init(
+                    publicKey: key, profile: .branchlineChaCha,
+                    mismatch: .init(spoken: .wireguard, ageSeconds: 5)),
+                .init(publicKey: key, session: .init(ageSeconds: 0, endSeconds: 180)),
             ])
         let text = UAPI.serialize(status)
         #expect(string(text).hasSuffix("\nerrno=0\n\n"))
@@ -53,6 +62,10 @@ import WireGuardConfiguration
         "", "errno=-71\n\n", "mtu=x\nerrno=0\n\n", "drop_x=-1\nerrno=0\n\n",
         "public_key=x\nerrno=0\n\n",
         "public_key=\(Samples.peerHex[0])\nlost_packets=x\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\nprofile=x\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\nmismatch=wireguard\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\nmismatch=x 1\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\nsession_age_sec=-1\nerrno=0\n\n",
     ])
     func brokenAnswersAreRefused(_ answer: String) {
         #expect(throws: UAPIError.self) { try EngineStatus(answer: Array(answer.utf8)) }

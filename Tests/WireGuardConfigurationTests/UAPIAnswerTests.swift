@@ -106,6 +106,7 @@ import WireGuardConfiguration
         "public_key=\(Samples.peerHex[0])\nallowed_ip=x\nerrno=0\n\n",
         "public_key=\(Samples.peerHex[0])\nendpoint=x\nerrno=0\n\n",
         "public_key=\(Samples.peerHex[0])\npreshared_key=x\nerrno=0\n\n", "nonsense\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\nprofile=x\nerrno=0\n\n",
     ])
     func brokenAnswersAreRefused(_ answer: String) {
         #expect(throws: UAPIError.self) { try UAPI.parse(answer: Array(answer.utf8)) }
