@@ -2,10 +2,10 @@ import CLinux
 
 /// The classic BPF program that spreads datagrams over the sockets of a group.
 ///
-/// It sees the UDP payload. Transport data (WireGuard type 4) goes to the data socket that its
-/// receiver index names: the low byte selects the worker, so that one thread sees all datagrams of
-/// a session, the next byte the lane. Everything else, also what is too short to have a receiver
-/// index, goes to the control socket behind them.
+/// It sees the UDP payload. Transport data (type 4, of whichever profile: that stands in the second
+/// byte) goes to the data socket that its receiver index names: the low byte selects the worker, so
+/// that one thread sees all datagrams of a session, the next byte the lane. Everything else, also
+/// what is too short to have a receiver index, goes to the control socket behind them.
 ///
 /// With UDP_GRO the first datagram of a train decides for all of it.
 enum SteeringFilter {

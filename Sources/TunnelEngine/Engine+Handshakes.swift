@@ -77,7 +77,7 @@ extension Engine {
     private func receiveHandshake(
         _ message: ByteRegion, from source: Endpoint, at local: LocalAddress?, now: UInt64
     ) {
-        if isData(message) { return pass(message, now: now) }
+        if WireGuardMessage.isTransportData(message) { return pass(message, now: now) }
         switch addressee(of: message, from: source) {
         case .tunnel(let tunnel):
             tunnel.receiveHandshake(message, from: source, at: local, now: now)
@@ -135,11 +135,6 @@ extension Engine {
             return .nobody(reason)
         }
         return .tunnel(tunnel)
-    }
-
-    private func isData(_ message: ByteRegion) -> Bool {
-        message.count >= WireGuardMessage.TransportData.overhead
-            && message.littleEndian32(at: 0) == WireGuardMessage.Kind.transportData.rawValue
     }
 
     /// Gives data to the worker that has its session: the kernel steers a run that it coalesced by
@@ -220,8 +215,8 @@ struct HandshakeOutbox {
     private let batch = SendBatch(capacity: EngineLimits.handshakesPerPass)
     private var pending: [(byteCount: Int, destination: Destination)] = []
 
-    /// An initiation is the longest: 148 bytes, rounded up to whole cache lines.
-    private static let messageBytesMax = 192
+    /// Of the longest message, an initiation, rounded up to whole cache lines.
+    private static let messageBytesMax = (ImplementationLimits.handshakeMessageByteMax + 63) & ~63
 
     var isFull: Bool { pending.count == EngineLimits.handshakesPerPass }
 

@@ -18,6 +18,8 @@ public enum EngineCounter: Int, CounterKey {
     case handshakeLimited
     /// What access rules do not allow; the filter counts by rule.
     case accessDenied
+    /// Authentic frames of the profile `branchline` of a kind that is not known here.
+    case controlFrameUnknown
     // Not drops.
     case earlyMark
     /// Packets in `background` because a budget was used up.
@@ -48,6 +50,7 @@ public enum EngineCounter: Int, CounterKey {
         case .rateLimited: "rate_limited"
         case .handshakeLimited: "handshake_limited"
         case .accessDenied: "access_denied"
+        case .controlFrameUnknown: "control_frame_unknown"
         case .earlyMark: "early_mark"
         case .overBudget: "over_budget"
         case .icmpUnreachable: "icmp_unreachable"

@@ -34,6 +34,7 @@ extension Tunnel {
                 use(settings)
                 return UAPI.successAnswer
             case .set(let settings):
+                try checkProfiles(settings)
                 defer { finishChanges() }
                 try apply(settings)
                 return UAPI.successAnswer
@@ -42,6 +43,14 @@ extension Tunnel {
             log.error("configuration refused: \(error)")
             return error.answer
         }
+    }
+
+    /// Refuses what could never be spoken, where somebody is there to choose again.
+    private func checkProfiles(_ settings: DeviceSettings) throws(UAPIError) {
+        let profiles = settings.peers.compactMap(\.profile)
+        guard let profile = profiles.first(where: { !$0.isAvailable }) else { return }
+        throw UAPIError(
+            .invalid, "this machine lacks \(profile.cipherWord); give both ends another Cipher")
     }
 
     /// Of an IPv6 zone, such as eth0 in fe80::1%eth0.
@@ -104,6 +113,8 @@ extension Tunnel {
         if let preshared = change.presharedKey {
             device.setPresharedKey(id, preshared.secret)
         }
+        // Before all that may begin a handshake.
+        if let profile = change.profile { setProfile(id, profile, now) }
         if let endpoint = change.endpoint { setEndpoint(id, endpoint) }
         if let seconds = change.persistentKeepaliveSeconds {
             device.setPersistentKeepalive(id, seconds: seconds, now: now)
@@ -200,6 +211,14 @@ extension Tunnel {
         for id in peers.keys.filter({ device.publicKey($0) == nil }) { remove(id) }
     }
 
+    private func setProfile(_ id: PeerID, _ profile: TunnelProfile, _ now: UInt64) {
+        device.setProfile(id, profile, now: now)
+        guard !profile.isAvailable else { return }
+        engine.noteFallbacks([
+            "this machine lacks \(profile.cipherWord): peers that have it are not spoken with"
+        ])
+    }
+
     private func setEndpoint(_ id: PeerID, _ endpoint: Endpoint) {
         guard var peer = peers[id] else { return }
         peer.endpoint = endpoint
@@ -222,7 +241,7 @@ extension Tunnel {
         let handshake = device.lastHandshake(id)
         return PeerStatus(
             publicKey: peer.publicKey, presharedKey: device.unsafePresharedKey(id),
-            endpoint: peer.endpoint,
+            profile: device.profile(id) ?? .wireguard, endpoint: peer.endpoint,
             lastHandshakeSeconds: UInt64(clamping: handshake?.seconds ?? 0),
             lastHandshakeNanoseconds: handshake?.nanoseconds ?? 0,
             transmittedBytes: activity.transmittedBytes,
@@ -259,9 +278,14 @@ extension Tunnel {
     private func peerHealth(_ id: PeerID) -> EngineStatus.PeerHealth? {
         guard var peer = peers[id] else { return nil }
         for session in peer.sessions { peer.noteReception(of: session) }
+        let now = Clock.monotonicNanoseconds()
         return EngineStatus.PeerHealth(
             publicKey: peer.publicKey, receivedPackets: peer.receivedPackets,
-            lostPackets: peer.lostPackets)
+            lostPackets: peer.lostPackets, profile: device.profile(id) ?? .wireguard,
+            session: device.currentSession(id).flatMap { EngineStatus.KeyUse($0, now: now) },
+            mismatch: device.lastProfileMismatch(id).map {
+                EngineStatus.ProfileMismatch($0, at: WallClock.now)
+            })
     }
 
     private var offloadNames: [String] {

@@ -100,9 +100,9 @@ extension Worker {
     /// the keys, whatever is inside. The initiator's first packet may have a source that is not
     /// allowed, as a router solicitation from a link-local address, and no keepalive goes with it.
     private mutating func receiveDatagram(_ datagram: ByteRegion, _ context: inout MessageContext) {
-        guard datagram.count >= WireGuardMessage.TransportData.overhead,
-            datagram.littleEndian32(at: 0) == WireGuardMessage.Kind.transportData.rawValue
-        else { return forwardHandshake(datagram, context.index) }
+        guard WireGuardMessage.isTransportData(datagram) else {
+            return forwardHandshake(datagram, context.index)
+        }
         let receiverIndex = datagram.littleEndian32(
             at: WireGuardMessage.TransportData.receiverIndexOffset)
         if context.session == nil || context.session!.localIndex != receiverIndex {
@@ -119,11 +119,18 @@ extension Worker {
         }
         let counter = datagram.littleEndian64(at: WireGuardMessage.TransportData.counterOffset)
         guard let plaintext = session.open(datagram: datagram, with: cipher) else {
-            return count(.authenticationFailed, of: tunnel)
+            return count(session.refusal(of: datagram), of: tunnel)
         }
         guard session.acceptCounter(counter) else { return count(.replayed, of: tunnel) }
         if !session.isConfirmed { confirm(session) }
         if plaintext.count == 0 { return accept(session, datagram.count, &context) }
+        if session.profile.family == .branchline, ControlFrames.isControl(plaintext) {
+            guard let frames = ControlFrames(plaintext) else {
+                return count(.innerMalformed, of: tunnel)
+            }
+            receiveFrames(frames, of: tunnel)
+            return accept(session, datagram.count, &context)
+        }
         guard let packet = IPPacket(plaintext) else {
             return count(.innerMalformed, of: tunnel)
         }
@@ -146,6 +153,14 @@ extension Worker {
         }
         takeNote(of: packet, from: session.peer, of: tunnel)
         receivePacket(packet, of: tunnel, &context)
+    }
+
+    /// Skips frames that this version does not know, so that the profile can grow.
+    private mutating func receiveFrames(_ frames: ControlFrames, of tunnel: TunnelID) {
+        var frames = frames
+        var unknownCount = 0
+        while frames.next() != nil { unknownCount += 1 }
+        if unknownCount > 0 { count(.controlFrameUnknown, unknownCount, of: tunnel) }
     }
 
     /// Gives an answer to a probe to whoever asked; more than anybody asks for is nobody's.

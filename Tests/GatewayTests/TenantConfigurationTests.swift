@@ -147,6 +147,25 @@ import WireGuardConfiguration
         #expect(step.peers[1].endpoint == nil && step.peers[1].replaceAllowedIPs)
     }
 
+    @Test func profileIsToldWhereItDiffers() throws {
+        let addresses = "Address = 10.0.0.1/24"
+        let plain = try read(text(addresses, peer(0, "10.0.0.2/32")))
+        let strong = try read(text(addresses, peer(0, "10.0.0.2/32", "Profile = branchline")))
+        var present = DeviceStatus(
+            privateKey: own,
+            peers: [
+                PeerStatus(
+                    publicKey: peers[0].publicKey,
+                    allowedIPs: [IPPrefix("10.0.0.2/32")].compactMap { $0 })
+            ])
+        #expect(strong.settings(from: DeviceStatus()).peers.map(\.profile) == [.branchlineAES])
+        #expect(strong.settings(from: present).peers.map(\.profile) == [.branchlineAES])
+        #expect(plain.settings(from: present).peers.isEmpty)
+        present.peers[0].profile = .branchlineAES
+        #expect(strong.settings(from: present).peers.isEmpty)
+        #expect(plain.settings(from: present).peers.map(\.profile) == [.wireguard])
+    }
+
     @Test func endpointIsToldAgainWhenTheFileChangesIt() throws {
         let first = try read(
             text("Address = 10.0.0.1/24", peer(0, "10.0.0.2/32", "Endpoint = 192.0.2.1:1")))

@@ -8,9 +8,13 @@ import Testing
 @testable import WireGuardProtocol
 
 @Suite struct HandshakeOutboxTests {
+    private let longest = ImplementationLimits.handshakeMessageByteMax
+
     private func message(_ count: Int, _ serial: Int) -> HandshakeMessage {
-        let arena = ByteArena(count: 152)
-        for offset in 0..<152 { arena.whole[offset] = UInt8(truncatingIfNeeded: offset + serial) }
+        let arena = ByteArena(count: longest)
+        for offset in 0..<longest {
+            arena.whole[offset] = UInt8(truncatingIfNeeded: offset + serial)
+        }
         return HandshakeMessage(kind: .initiation, message: arena.whole.prefix(count))
     }
 
@@ -24,7 +28,7 @@ import Testing
         defer { group.close() }
         let destination = try place(group)
         var outbox = HandshakeOutbox()
-        let messages = [148, 92, 64, 1].enumerated().map { message($1, $0 + 1) }
+        let messages = [longest, 148, 92, 64, 1, longest].enumerated().map { message($1, $0 + 1) }
         for message in messages { outbox.append(message, to: destination) }
         let failed = outbox.flush(on: group.controlSocket, trafficClass: 0x88)
         #expect(failed == 0)

@@ -20,7 +20,7 @@ func makeSession(_ localIndex: UInt32, peer: PeerID = 0) -> Session {
 /// Both ends of a session that was made just now: the initiator's, which may send at once, and
 /// the responder's, which must receive first.
 func makeSessionPair(
-    tunnel: TunnelID = 0, peer: PeerID = 0
+    tunnel: TunnelID = 0, peer: PeerID = 0, profile: TunnelProfile = .wireguard
 ) -> (initiator: Session, responder: Session) {
     let there = Secret32.random(), back = Secret32.random()
     let now = Clock.monotonicNanoseconds()
@@ -29,12 +29,12 @@ func makeSessionPair(
     return (
         Session(
             localIndex: 0x1111_0000 + index, remoteIndex: 0x2222_0000 + index, tunnel: tunnel,
-            peer: peer, isInitiator: true, createdAt: now, activity: PeerActivity(),
-            sendKey: there, receiveKey: back),
+            peer: peer, profile: profile, isInitiator: true, createdAt: now,
+            activity: PeerActivity(), sendKey: there, receiveKey: back),
         Session(
             localIndex: 0x2222_0000 + index, remoteIndex: 0x1111_0000 + index, tunnel: tunnel,
-            peer: peer, isInitiator: false, createdAt: now, activity: PeerActivity(),
-            sendKey: back, receiveKey: there)
+            peer: peer, profile: profile, isInitiator: false, createdAt: now,
+            activity: PeerActivity(), sendKey: back, receiveKey: there)
     )
 }
 
@@ -148,8 +148,8 @@ struct WorkerBenchPair {
     let leftSession: Session
     let rightSession: Session
 
-    init() throws {
-        (leftSession, rightSession) = makeSessionPair()
+    init(profile: TunnelProfile = .wireguard) throws {
+        (leftSession, rightSession) = makeSessionPair(profile: profile)
         left = try WorkerBench(leftSession, allowed: "10.0.0.2/32")
         right = try WorkerBench(rightSession, allowed: "10.0.0.1/32")
         left.setPlace(right.endpoint)

@@ -127,6 +127,29 @@ struct TunnelControlTests {
         #expect(await refusal(DeviceSettings(), control) == .ended)
     }
 
+    @Test func profileStaysUntilItIsChanged() async throws {
+        let tunnels = try RunningTunnels()
+        let control = tunnels.controls[0]
+        func profile(after change: PeerSettings) async throws -> TunnelProfile? {
+            try await control.apply(DeviceSettings(peers: [change]))
+            return try await control.status().peers.first?.profile
+        }
+        let key = second.publicKey
+        #expect(try await profile(after: PeerSettings(publicKey: key)) == .wireguard)
+        for wanted in [TunnelProfile.branchlineAES, .branchlineChaCha] {
+            #expect(
+                try await profile(after: PeerSettings(publicKey: key, profile: wanted)) == wanted)
+            #expect(
+                try await profile(
+                    after: PeerSettings(publicKey: key, persistentKeepaliveSeconds: 0)) == wanted)
+        }
+        try await control.apply(
+            DeviceSettings(replacePeers: true, peers: [PeerSettings(publicKey: key)]))
+        let replaced = try await control.status().peers.first?.profile
+        #expect(replaced == .wireguard, "a new peer has nothing of an old one")
+        try tunnels.stop()
+    }
+
     @Test func requestsMadeBeforeTheTunnelRunsAreCarriedOut() async throws {
         let tunnels = try RunningTunnels(runsAtOnce: false)
         let control = tunnels.controls[0]

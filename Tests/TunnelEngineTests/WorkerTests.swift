@@ -62,6 +62,71 @@ import WireGuardProtocol
         #expect(pair.right.activity.receivedBytes == UInt64((there.count + 15) / 16 * 16 + 32))
     }
 
+    @Test(arguments: TunnelProfile.allCases)
+    func packetsOfEveryProfileCross(_ profile: TunnelProfile) throws {
+        let pair = try WorkerBenchPair(profile: profile)
+        pair.establish()
+        let there = datagram()
+        pair.left.offer(there)
+        var delivered: [[UInt8]] = []
+        #expect(pair.work { delivered += pair.right.delivered(); return !delivered.isEmpty })
+        #expect(delivered == [there])
+        let payload = PacketBuilder.pattern(1_360 * 9 + 700)
+        let frame = PacketBuilder.tcp4.with { $0.payload = payload }.bytes
+        pair.left.offer(frame, header: .tcp4Segmentation)
+        delivered = []
+        #expect(pair.work { delivered += pair.right.delivered(); return !delivered.isEmpty })
+        #expect(delivered.map { Array($0[40...]) } == [payload])
+    }
+
+    @Test(arguments: TunnelProfile.allCases)
+    func datagramOfTheOtherFamilyIsDropped(_ profile: TunnelProfile) throws {
+        let pair = try WorkerBenchPair(profile: profile)
+        pair.establish()
+        let genuine = sealed(pair.rightSession, counter: 0, answer())
+        var swapped = genuine
+        swapped[1] ^= 1
+        try send(swapped, from: pair.right.sockets, to: pair.left)
+        #expect(pair.work { pair.left.counters.drops[.wrongProfile] == 1 })
+        #expect(pair.left.activity.receivedBytes == 0)
+        // It did not use up the counter.
+        try send(genuine, from: pair.right.sockets, to: pair.left)
+        #expect(pair.work { pair.left.activity.receivedBytes > 0 })
+        #expect(pair.left.delivered() == [answer()])
+    }
+
+    @Test(arguments: [TunnelProfile.branchlineAES, .branchlineChaCha])
+    func unknownControlFramesAreSkipped(_ profile: TunnelProfile) throws {
+        let pair = try WorkerBenchPair(profile: profile)
+        pair.establish()
+        // Two frames of a kind that is still to come, and padding.
+        let frames: [UInt8] = [0x8e, 2, 0, 1, 2, 0x8f, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+        let broken: [UInt8] = [0x8e, 200, 0, 1] + [UInt8](repeating: 7, count: 12)
+        for (counter, plaintext) in [frames, broken, answer()].enumerated() {
+            try send(
+                sealed(pair.rightSession, counter: UInt64(counter), plaintext),
+                from: pair.right.sockets, to: pair.left)
+        }
+        var delivered: [[UInt8]] = []
+        #expect(pair.work { delivered += pair.left.delivered(); return !delivered.isEmpty })
+        #expect(delivered == [answer()])
+        #expect(pair.left.counters.events[.controlFrameUnknown] == 2)
+        #expect(pair.left.counters.drops[.innerMalformed] == 1)
+        let heard = 32 + frames.count + 32 + (answer().count + 15) / 16 * 16
+        #expect(pair.left.activity.receivedBytes == UInt64(heard), "frames are signs of life")
+    }
+
+    @Test func whatIsNoPacketIsMalformedInAWireGuardSession() throws {
+        let pair = try WorkerBenchPair()
+        pair.establish()
+        try send(
+            sealed(pair.rightSession, counter: 0, [UInt8](repeating: 0x80, count: 16)),
+            from: pair.right.sockets, to: pair.left)
+        #expect(pair.work { pair.left.counters.drops[.innerMalformed] == 1 })
+        #expect(pair.left.counters.events[.controlFrameUnknown] == 0)
+        #expect(pair.left.activity.receivedBytes == 0)
+    }
+
     @Test func segmentationFrameArrivesAsOneFrame() throws {
         let pair = try WorkerBenchPair()
         pair.establish()

@@ -205,13 +205,18 @@ struct TenantConfiguration: Sendable {
         guard let old else {
             return PeerSettings(
                 publicKey: peer.publicKey, presharedKey: peer.presharedKey.map { .set($0) },
-                endpoint: endpoint, persistentKeepaliveSeconds: keepalive,
+                profile: peer.profile, endpoint: endpoint, persistentKeepaliveSeconds: keepalive,
                 replaceAllowedIPs: true, allowedIPs: peer.allowedIPs.map { .add($0) })
         }
         var change = PeerSettings(publicKey: peer.publicKey, updateOnly: true)
         var isChanged = false
         if !isSame(peer.presharedKey, old.presharedKey) {
             change.presharedKey = peer.presharedKey.map { .set($0) } ?? .remove
+            isChanged = true
+        }
+        let profile = peer.profile ?? .wireguard
+        if profile != old.profile {
+            change.profile = profile
             isChanged = true
         }
         if let endpoint, endpoint != old.endpoint {
