@@ -10,6 +10,7 @@ extension AgentStatus {
             ("node", role.map { "\(name), \($0), \(node)" } ?? "\(name), \(node)"),
             ("state", AgentWords.state(self)),
         ]
+        if let profile { facts.append(("profile", AgentWords.profile(profile))) }
         if !addresses.isEmpty { facts.append(("addresses", addresses.joined(separator: ", "))) }
         if !routes.isEmpty { facts.append(("own networks", routes.joined(separator: ", "))) }
         facts.append(("coordinator", connection(now: now)))

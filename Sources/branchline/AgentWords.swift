@@ -1,5 +1,6 @@
 import ControlModel
 import NodeAgent
+import PacketFormats
 
 /// Why a node or its peers do not count, in words; the reason for programs comes last.
 enum AgentWords {
@@ -31,6 +32,14 @@ enum AgentWords {
         return "\(words) (\(Text.line(detail)))"
     }
 
+    /// What the node's grant asks of its tunnels.
+    static func profile(_ text: String) -> String {
+        guard let profile = TunnelProfile(rawValue: text) else { return Text.line(text) }
+        return profile == .wireguard
+            ? "\(text), and more where a peer must have it"
+            : "\(text) by its grant, and nothing weaker"
+    }
+
     /// One case: who, why and when.
     static func refusal(_ refusal: RefusalCounts.Case, _ ago: String) -> String {
         let key = refusal.node.map { String($0.prefix(shortKeyCount)) }
@@ -56,7 +65,6 @@ enum AgentWords {
         case .nodeMismatch: "the coordinator sent another node's grant"
         case .ownKey: "it has a key of this node"
         case .notAPeer: "nodes of these roles do not talk to each other"
-        case .profileUnsupported: "it has a profile that this version lacks"
         case .addressOverlap: "another peer has its addresses"
         case .tooManyPeers: "there are too many peers"
         }

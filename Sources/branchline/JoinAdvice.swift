@@ -17,8 +17,8 @@ enum JoinAdvice {
         case .tokenRevoked, .adminRevoked:
             "the token was revoked (\(refusal)); ask the security admin for a new one"
         case .profileOutOfScope:
-            "the token is for a profile that this version lacks; ask for one with profile "
-                + "wireguard"
+            "the token is for no profile that this version has (\(refusal.detail)); ask the "
+                + "security admin for a new one"
         default: "the token does not let this node in: \(refusal)"
         }
     }

@@ -60,16 +60,35 @@ import WireGuardConfiguration
             forged, stranger, try network.peer(1),
             CoordinatorAPI.Peer(node: "?", name: "", chain: "~~~~~~~", endpoint: nil),
             try network.peer(5) { $0.tenant = Name("beta").unsafelyUnwrapped }, renamed,
-            try network.peer(8) { $0.profile = .branchlineAES },
             try network.peer(0), try network.peer(2),
         ])
         #expect(nodes(view) == nodes(1, 2))
         #expect(
             view.refusals.total == [
                 "signatureInvalid": 1, "unknownIssuer": 1, "chainTooLong": 1, "mixedTenant": 1,
-                "nodeMismatch": 1, "profileUnsupported": 1, "ownKey": 1,
+                "nodeMismatch": 1, "ownKey": 1,
             ])
-        #expect(view.refusals.newest.count == 7)
+        #expect(view.refusals.newest.count == 6)
+    }
+
+    @Test func grantsOfBothDecideWhatIsSpoken() throws {
+        var view = try network.view([
+            try network.peer(1), try network.peer(2) { $0.profile = .branchlineChaCha },
+        ])
+        func profiles() -> [VerifyingKey: TunnelProfile] {
+            Dictionary(uniqueKeysWithValues: view.peers.map { ($0.node, view.profile(of: $0)) })
+        }
+        #expect(
+            profiles() == [Network.node(1): .wireguard, Network.node(2): .branchlineChaCha])
+        _ = view.takeChanged()
+        var own = try network.grant(0, role: .gateway)
+        own.profile = .branchlineAES
+        own.serial += 1
+        view.apply(.init(own: try network.chain(own).text), number: 6, at: now)
+        #expect(
+            profiles() == [Network.node(1): .branchlineAES, Network.node(2): .branchlineChaCha])
+        let changed = view.takeChanged()
+        #expect(changed == nodes(1, 2), "each tunnel is looked at again")
     }
 
     @Test func forgedChainOfItsOwnChangesNothing() throws {

@@ -7,12 +7,13 @@ import WireGuardConfiguration
 
 @Suite struct TunnelPlanTests {
     private func peer(
-        _ number: UInt8, prefixes: Set<String> = [], admission: Int = 1, endpoint: String? = nil
+        _ number: UInt8, prefixes: Set<String> = [], admission: Int = 1, endpoint: String? = nil,
+        profile: TunnelProfile = .wireguard
     ) -> TunnelPlan.Peer {
         TunnelPlan.Peer(
             publicKey: Network.publicKey(number), endpoint: endpoint.flatMap { Endpoint($0) },
-            keepaliveSeconds: 0, prefixes: Set(prefixes.compactMap { IPPrefix($0) }),
-            admission: admission)
+            keepaliveSeconds: 0, profile: profile,
+            prefixes: Set(prefixes.compactMap { IPPrefix($0) }), admission: admission)
     }
 
     private func plan(_ count: UInt8) -> TunnelPlan {
@@ -42,6 +43,26 @@ import WireGuardConfiguration
         let same = plan.applied
         let nothing = plan.step(to: [Network.node(7): same[Network.node(7)]])
         #expect(nothing.isEmpty)
+    }
+
+    @Test func profileIsToldOnceAndKeptInMind() throws {
+        var plan = TunnelPlan()
+        let node = Network.node(1)
+        let strong = peer(1, prefixes: ["10.0.0.1/32"], profile: .branchlineAES)
+        #expect(plan.step(to: [node: strong]).settings.map(\.profile) == [.branchlineAES])
+        #expect(plan.step(to: [node: strong]).isEmpty)
+        let other = peer(1, prefixes: ["10.0.0.1/32"], profile: .branchlineChaCha)
+        let change = try #require(plan.step(to: [node: other]).settings.first)
+        #expect(change.profile == .branchlineChaCha && change.updateOnly)
+        #expect(change.allowedIPs.isEmpty)
+        // What the tunnel has is what counts: of an earlier agent, and after a refusal.
+        let prefixes = [try #require(IPPrefix("10.0.0.1/32"))]
+        let present = PeerStatus(publicKey: Network.publicKey(1), allowedIPs: prefixes)
+        _ = plan.recover(from: [present])
+        #expect(plan.step(to: [node: other]).settings.map(\.profile) == [.branchlineChaCha])
+        var inherited = TunnelPlan()
+        inherited.inherit(present, as: other, of: node)
+        #expect(inherited.step(to: [node: other]).settings.map(\.profile) == [.branchlineChaCha])
     }
 
     @Test func newKeySucceedsTheOldOne() throws {

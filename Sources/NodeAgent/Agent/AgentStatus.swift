@@ -22,6 +22,8 @@ public struct AgentStatus: Codable, Hashable, Sendable {
     public var name: String
     public var node: String
     public var role: String?
+    /// What the node's grant names: the least that its tunnels are content with.
+    public var profile: String?
     public var addresses: [String]
     public var routes: [String]
     public var coordinator: String

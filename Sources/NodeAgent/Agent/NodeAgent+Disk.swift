@@ -66,7 +66,7 @@ extension NodeAgent {
             processIdentifier: ProcessSetup.processID, interface: interface, updatedAt: Self.now,
             state: view.standing.rawValue, stateDetail: view.standingReason?.description,
             isInForce: isInForce, tenant: terms.tenant, name: terms.name, node: terms.node,
-            role: grant?.role.rawValue,
+            role: grant?.role.rawValue, profile: grant?.profile.rawValue,
             addresses: grant?.addresses.sorted().map(\.description) ?? [],
             routes: grant?.routes.sorted().map(\.description) ?? [],
             coordinator: terms.coordinator, connectedSince: connectedSince,

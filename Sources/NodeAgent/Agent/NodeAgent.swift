@@ -262,7 +262,8 @@ public actor NodeAgent {
         return TunnelPlan.Peer(
             publicKey: peer.verified.publicKey, endpoint: endpoint,
             // A gateway cannot begin to talk to a node behind an address translation.
-            keepaliveSeconds: isGateway ? Self.keepaliveSeconds : 0, prefixes: peer.prefixes,
+            keepaliveSeconds: isGateway ? Self.keepaliveSeconds : 0,
+            profile: view.profile(of: peer), prefixes: peer.prefixes,
             sharedPrefixes: peer.sharedPrefixes, admission: peer.admission)
     }
 

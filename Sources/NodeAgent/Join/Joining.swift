@@ -1,6 +1,7 @@
 public import ControlModel
 public import CoordinatorClient
 import Cryptography
+import PacketFormats
 import WireGuardConfiguration
 
 /// A node on its way into a network: its keys are made here, and leave only for its own disk.
@@ -75,8 +76,8 @@ public struct Joining: ~Copyable, Sendable {
     private static func grant(
         under token: EnrolmentToken, node: VerifyingKey, publicKey: PublicKey, at now: Int64
     ) throws -> Grant {
-        guard token.profiles.contains(.wireguard) else {
-            throw Refusal(.profileOutOfScope, "the token is for profiles that this node lacks")
+        guard let profile = Self.preferred.first(where: token.profiles.contains) else {
+            throw Refusal(.profileOutOfScope, "the token is for no profile at all")
         }
         // The coordinator's clock may be ahead of this one.
         let from = max(now, token.validity.from)
@@ -86,7 +87,7 @@ public struct Joining: ~Copyable, Sendable {
         return Grant(
             node: node, serial: from, publicKey: publicKey, tenant: token.tenant,
             role: token.role, addresses: token.addresses, routes: token.routes,
-            groups: token.groups, profile: .wireguard, ceiling: token.ceiling, token: token.id,
+            groups: token.groups, profile: profile, ceiling: token.ceiling, token: token.id,
             validity: validity)
     }
 
@@ -158,6 +159,10 @@ public struct Joining: ~Copyable, Sendable {
         }
     }
 
+    /// Of several that a token allows, the strongest: nobody is asked again.
+    private static var preferred: [TunnelProfile] {
+        [.branchlineAES, .branchlineChaCha, .wireguard]
+    }
     private static var attemptsMax: Int { 3 }
     private static var waitsMax: Int { 16 }
 }

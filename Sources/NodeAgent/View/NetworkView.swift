@@ -101,6 +101,11 @@ public struct NetworkView: Sendable {
     /// Peers that the tunnel may have now.
     public var peers: [Peer] { standing == .active ? Array(accepted.values) : [] }
 
+    /// What the tunnel to a peer speaks, by both grants; the peer comes to the same.
+    public func profile(of peer: Peer) -> TunnelProfile {
+        own?.grant.profile(with: peer.verified.grant) ?? peer.verified.grant.profile
+    }
+
     /// - Returns: `nil` for what is no peer now.
     public func peer(_ node: VerifyingKey) -> Peer? {
         standing == .active ? accepted[node] : nil
@@ -278,6 +283,10 @@ extension NetworkView {
         guard text != ownChain || own == nil else { return }
         do {
             let verified = try verifiedOwn(text, at: now)
+            // It decides what every tunnel speaks.
+            if let own, own.grant.profile != verified.grant.profile {
+                changed.formUnion(accepted.keys)
+            }
             own = verified
             ownChain = text
             trustRevision += 1
@@ -396,9 +405,6 @@ extension NetworkView {
         guard verified.node == named else { return (.nodeMismatch, "the chain of another node") }
         guard verified.node != node, !ownKeys.contains(verified.publicKey) else {
             return (.ownKey, "the node itself")
-        }
-        guard verified.grant.profile == .wireguard else {
-            return (.profileUnsupported, verified.grant.profile.rawValue)
         }
         // While the node itself is not approved it does not know its own role.
         guard let own, !own.talks(to: verified) else { return nil }

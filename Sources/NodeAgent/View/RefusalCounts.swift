@@ -13,7 +13,6 @@ public struct RefusalCounts: Hashable, Sendable {
         case ownKey
         /// Nodes of these roles do not talk to each other.
         case notAPeer
-        case profileUnsupported
         /// Addresses or routes of a peer that was there before.
         case addressOverlap
         case tooManyPeers

@@ -11,6 +11,7 @@ public struct TunnelPlan: Sendable {
         public var endpoint: Endpoint?
         /// 0 for none.
         public var keepaliveSeconds: UInt16
+        public var profile: TunnelProfile
         public var prefixes: Set<IPPrefix>
         /// Those among them that other peers may have as well.
         public var sharedPrefixes: Set<IPPrefix>
@@ -19,11 +20,13 @@ public struct TunnelPlan: Sendable {
 
         public init(
             publicKey: PublicKey, endpoint: Endpoint?, keepaliveSeconds: UInt16,
-            prefixes: Set<IPPrefix>, sharedPrefixes: Set<IPPrefix> = [], admission: Int
+            profile: TunnelProfile = .wireguard, prefixes: Set<IPPrefix>,
+            sharedPrefixes: Set<IPPrefix> = [], admission: Int
         ) {
             self.publicKey = publicKey
             self.endpoint = endpoint
             self.keepaliveSeconds = keepaliveSeconds
+            self.profile = profile
             self.prefixes = prefixes
             self.sharedPrefixes = sharedPrefixes
             self.admission = admission
@@ -125,6 +128,7 @@ public struct TunnelPlan: Sendable {
             known.prefixes = Set(peer.allowedIPs)
             known.sharedPrefixes.formIntersection(known.prefixes)
             known.endpoint = peer.endpoint
+            known.profile = peer.profile
             known.keepaliveSeconds = peer.persistentKeepaliveSeconds
             kept[node] = known
         }
@@ -143,13 +147,14 @@ public struct TunnelPlan: Sendable {
         known.sharedPrefixes.formIntersection(known.prefixes)
         if wanted.endpoint != nil { known.endpoint = present.endpoint }
         known.keepaliveSeconds = present.persistentKeepaliveSeconds
+        known.profile = present.profile
         applied[node] = known
         count(known, 1)
     }
 
     private static func addition(of peer: Peer, at endpoint: Endpoint?) -> PeerSettings {
         PeerSettings(
-            publicKey: peer.publicKey, endpoint: endpoint,
+            publicKey: peer.publicKey, profile: peer.profile, endpoint: endpoint,
             persistentKeepaliveSeconds: peer.keepaliveSeconds, replaceAllowedIPs: true,
             allowedIPs: peer.prefixes.sorted().map {
                 peer.sharedPrefixes.contains($0) ? .share($0) : .add($0)
@@ -165,6 +170,7 @@ public struct TunnelPlan: Sendable {
         return PeerSettings(
             publicKey: old.publicKey, updateOnly: true,
             successorKey: isRotated ? new.publicKey : nil,
+            profile: old.profile == new.profile ? nil : new.profile,
             endpoint: old.endpoint == new.endpoint ? nil : new.endpoint,
             persistentKeepaliveSeconds: old.keepaliveSeconds == new.keepaliveSeconds
                 ? nil : new.keepaliveSeconds,
