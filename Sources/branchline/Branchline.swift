@@ -39,9 +39,10 @@ struct Branchline: AsyncParsableCommand {
         subcommands: [
             Join.self, Leave.self, GenerateKey.self, GeneratePresharedKey.self,
             DerivePublicKey.self, Up.self, Down.self, Upgrade.self, Show.self,
-            ShowConfiguration.self, Status.self, GatewayCommand.self, AdminCommand.self,
-            TenantCommand.self, TokenCommand.self, NodeCommand.self, GroupCommand.self,
-            PolicyCommand.self, QoSCommand.self, TraceCommand.self, AuditCommand.self,
+            ShowConfiguration.self, Status.self, KeysCommand.self, GatewayCommand.self,
+            AdminCommand.self, TenantCommand.self, TokenCommand.self, NodeCommand.self,
+            GroupCommand.self, PolicyCommand.self, QoSCommand.self, TraceCommand.self,
+            AuditCommand.self,
         ])
 
     static func main() async {

@@ -11,6 +11,7 @@ struct InterfaceReport: Encodable {
         /// Of a node of a joined network.
         let name: String?
         let hasPresharedKey: Bool
+        let profile: String
         let endpoint: String?
         let allowedIps: [String]
         let latestHandshakeSeconds: UInt64
@@ -20,6 +21,7 @@ struct InterfaceReport: Encodable {
         let receivedPackets: UInt64?
         let lostPackets: UInt64?
         let lossShare: Double?
+        let wrongProfile: WrongProfile?
     }
 
     /// What a joined network's rules do here.
@@ -76,7 +78,11 @@ struct InterfaceReport: Encodable {
             uniquingKeysWith: { first, _ in first })
         peers = device.peers
             .sorted { Self.handshake($0) > Self.handshake($1) }
-            .map { Peer($0, health[$0.publicKey], name: names[$0.publicKey.base64]) }
+            .map { peer in
+                Peer(
+                    peer, health[peer.publicKey], name: names[peer.publicKey.base64],
+                    node: agent?.name)
+            }
         self.engine = engine.map(Engine.init)
     }
 
@@ -95,8 +101,8 @@ struct InterfaceReport: Encodable {
     /// What `--help` says of the JSON form.
     static let jsonHelp = """
         With --json: a list with one object per interface: interface, public_key, listen_port, \
-        firewall_mark and peers; of each peer public_key, has_preshared_key, endpoint, \
-        allowed_ips, latest_handshake_seconds (since 1970, 0 for never), received_bytes, \
+        firewall_mark and peers; of each peer public_key, has_preshared_key, profile, \
+        endpoint, allowed_ips, latest_handshake_seconds (since 1970, 0 for never), received_bytes, \
         transmitted_bytes and persistent_keepalive_seconds (0 for off). What is not known is left \
         out.
         """
@@ -104,11 +110,12 @@ struct InterfaceReport: Encodable {
 
 extension InterfaceReport.Peer {
     fileprivate init(
-        _ peer: PeerStatus, _ health: EngineStatus.PeerHealth?, name: String?
+        _ peer: PeerStatus, _ health: EngineStatus.PeerHealth?, name: String?, node: String?
     ) {
         publicKey = peer.publicKey.base64
         self.name = name
         hasPresharedKey = peer.presharedKey != nil
+        profile = peer.profile.rawValue
         endpoint = peer.endpoint?.description
         allowedIps = peer.allowedIPs.map(\.description)
         latestHandshakeSeconds = peer.lastHandshakeSeconds
@@ -118,6 +125,11 @@ extension InterfaceReport.Peer {
         receivedPackets = health?.receivedPackets
         lostPackets = health?.lostPackets
         lossShare = health?.lossShare
+        wrongProfile = health?.mismatch.map {
+            WrongProfile(
+                $0, of: name ?? String(peer.publicKey.base64.prefix(10)),
+                configured: peer.profile, node: node)
+        }
     }
 }
 

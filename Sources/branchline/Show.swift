@@ -1,4 +1,6 @@
 import ArgumentParser
+import PacketFormats
+import WireGuardConfiguration
 
 struct Show: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -94,6 +96,9 @@ extension InterfaceReport.Peer {
     fileprivate func asShown(now: UInt64) -> [String] {
         var lines = ["peer: \(publicKey)"]
         if hasPresharedKey { lines.append("  preshared key: (hidden)") }
+        if let known = TunnelProfile(rawValue: profile), known != .wireguard {
+            lines.append("  profile: \(known.profileWord), \(known.cipherWord)")
+        }
         if let endpoint { lines.append("  endpoint: \(endpoint)") }
         let prefixes = allowedIps.isEmpty ? "(none)" : allowedIps.joined(separator: ", ")
         lines.append("  allowed ips: \(prefixes)")

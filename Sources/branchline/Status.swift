@@ -3,6 +3,8 @@ import Gateway
 import Glibc
 import LinuxNetworking
 import NodeAgent
+import PacketFormats
+import WireGuardConfiguration
 
 struct Status: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -18,9 +20,10 @@ struct Status: ParsableCommand {
               sudo branchline status --json | jq '.[].engine.drops'
 
             \(InterfaceReport.jsonHelp) Also received_packets, lost_packets, loss_share \
-            (0 to 1) and, where it is known, name of each peer, and engine: version, \
-            uptime_seconds, mtu, worker_count, cipher, offloads, fallbacks, drops with the \
-            number of packets for each reason, access where the network's rules are enforced, \
+            (0 to 1), wrong_profile (spoken, seconds_ago, advice) where it speaks another profile \
+            than it is configured for and, where it is known, name of each peer, and engine: \
+            version, uptime_seconds, mtu, worker_count, cipher, offloads, fallbacks, drops with \
+            the number of packets for each reason, access where the network's rules are enforced, \
             with connections, connections_max, refused_connections and denials by nearest rule, \
             and socket_fault where the UDP port cannot be opened. Of a joined interface, agent: \
             state (active, pending, suspended, revoked, expired), tenant, role, coordinator, \
@@ -206,10 +209,14 @@ extension InterfaceReport {
 
     private func peerTable(now: UInt64) -> [String] {
         var table = TextTable(
-            header: ["PEER", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "LOSS", "ALLOWED IPS"])
+            header: [
+                "PEER", "PROFILE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "LOSS",
+                "ALLOWED IPS",
+            ])
         for peer in peers {
             table.append([
                 peer.name.map(Text.line) ?? String(peer.publicKey.prefix(Self.shortKeyCount)),
+                TunnelProfile(rawValue: peer.profile)?.profileWord ?? peer.profile,
                 peer.endpoint ?? "-",
                 Text.shortAgo(seconds: peer.latestHandshakeSeconds, now: now),
                 Text.bytes(peer.receivedBytes),
@@ -219,6 +226,7 @@ extension InterfaceReport {
             ])
         }
         return table.lines(indentation: 2)
+            + peers.compactMap(\.wrongProfile).map { "  \($0.line)" }
     }
 
     private var dropTable: [String] {

@@ -13,8 +13,10 @@ struct Up: ParsableCommand {
               sudo branchline up bl0
 
             The format is that of wg-quick(8): Address, DNS, MTU, Table, PreUp, PostUp, PreDown, \
-            PostDown and SaveConfig beside the settings of wg(8). If a step fails, the steps \
-            before it are undone.
+            PostDown and SaveConfig beside the settings of wg(8). A [Peer] that runs branchlined, \
+            too, may have `Profile = branchline`, for a post-quantum handshake, and `Cipher = \
+            AES-256-GCM` (the default) or `Cipher = ChaCha20-Poly1305`; both ends must say the \
+            same. If a step fails, the steps before it are undone.
             """)
 
     @Argument(

@@ -104,7 +104,8 @@ class Joiner:
         grant = statements.grant_claims(
             self.key, mine["tenant"], mine["role"], mine["addresses"], self.public_key,
             token=mine["token"], seconds=min(30 * statements.DAY, mine["grantSeconds"]),
-            routes=mine["routes"], groups=mine["groups"], **{"class": mine["class"]})
+            routes=mine["routes"], groups=mine["groups"], profile=mine["profiles"][0],
+            **{"class": mine["class"]})
         return coordinator.call("POST", "/v1/enrolments", {
             "chain": self.chain + "~" + self.token_key.sign("join", grant), "name": name,
             "secret_hash": self.secret_hash, **({"endpoint": endpoint} if endpoint else {})},

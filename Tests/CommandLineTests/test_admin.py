@@ -473,6 +473,36 @@ def test_regrouping_takes_the_old_grant_back(admin, coordinator):
     assert admin.json("node", "show", "plant-7")["groups"] == []
 
 
+def test_profile_is_the_tokens_and_then_the_admins(admin, coordinator):
+    aes, chacha = "branchline-aes256gcm", "branchline-chacha20poly1305"
+    text = admin("token", "create", "--role", "branch", "--profile", aes).stdout
+    assert Joiner(text).claims["profiles"] == [aes]
+    Joiner(text).join(coordinator, "plant-7").ok()
+    assert admin.json("node", "show", "plant-7")["profile"] == aes
+    assert Joiner(admin("token", "create", "--role", "branch").stdout).claims["profiles"] == [
+        "wireguard"]
+    old = admin.json("node", "show", "plant-7")
+    admin("node", "reprofile", "plant-7", chacha)
+    new = admin.json("node", "show", "plant-7")
+    assert new["profile"] == chacha and new["addresses"] == old["addresses"]
+    answer = coordinator.call("PUT", f"/v1/tenants/acme/nodes/{old['node']}/grant",
+                              {"chain": old["chain"]})
+    assert answer.status >= 400, "the grant before does not count any more"
+    admin("node", "reprofile", "plant-7", "branchline", code=64)
+
+
+def test_plain_clients_stay_plain_and_gateways_that_ask_for_more_are_named(admin, coordinator):
+    gateway(admin, coordinator, "hq-1", "192.0.2.1:51820")
+    assert "hq-1" not in admin("node", "add", "tablet-3").stderr
+    assert admin.json("node", "show", "tablet-3")["profile"] == "wireguard"
+    result = admin("node", "reprofile", "tablet-3", "branchline-aes256gcm", code=2)
+    assert "plain WireGuard client" in result.stderr
+    admin("node", "reprofile", "hq-1", "branchline-aes256gcm")
+    shown = admin("node", "add", "tablet-4")
+    assert "`branchline node reprofile hq-1 wireguard`" in shown.stderr
+    assert "Profile" not in (admin.folder / "tablet-4.conf").read_text()
+
+
 def test_all_nodes_are_renewed_at_once(admin, coordinator):
     for number in range(3):
         text = admin("token", "create", "--role", "branch").stdout

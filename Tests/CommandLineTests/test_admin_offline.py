@@ -43,7 +43,7 @@ def test_every_command_has_help_with_an_example(admin, group):
     ["tenant", "add", "acme", "--pool", "10.64.0.5/16"],
     ["token", "create"], ["token", "create", "--role", "king"],
     ["token", "create", "--role", "branch", "--expires", "91d"],
-    ["token", "create", "--role", "branch", "--profile", "branchline-aes256gcm"],
+    ["token", "create", "--role", "branch", "--profile", "branchline"],
     ["token", "create", "--role", "branch", "--expires", "1"],
     ["token", "create", "--role", "branch", "--expires", "0s"],
     ["token", "create", "--role", "branch", "--grant-for", "399d"],

@@ -107,6 +107,7 @@ struct NodeAdd: AsyncParsableCommand {
             node: SigningKey.generate().verifyingKey, serial: now, publicKey: key, tenant: tenant,
             role: .client, addresses: Set(hosts), routes: Set(routes), groups: Set(groups),
             profile: .wireguard, ceiling: ceiling, validity: validity)
+        grant.noteWhoAsksForMore(of: gateways)
         let chain = try authority.chain(of: grant, signedBy: admin, at: now)
         try file.write(
             try file.configuration(of: grant, key: own, gateways: gateways), to: path)

@@ -17,8 +17,9 @@ struct NodeCommand: AsyncParsableCommand {
             """,
         subcommands: [
             NodeList.self, NodeShow.self, NodeSuspend.self, NodeResume.self, NodeRevoke.self,
-            NodeApprove.self, NodeRenew.self, NodeRegroup.self, NodeRename.self, NodeEndpoint.self,
-            NodeSet.self, NodeRemove.self, NodeAdd.self, NodeConfiguration.self,
+            NodeApprove.self, NodeRenew.self, NodeRegroup.self, NodeReprofile.self,
+            NodeRename.self, NodeEndpoint.self, NodeSet.self, NodeRemove.self, NodeAdd.self,
+            NodeConfiguration.self,
         ])
 }
 

@@ -28,9 +28,11 @@ struct TokenCreate: AsyncParsableCommand {
         abstract: "Make a token and print the one string that a node joins with.",
         discussion: """
             The string is a secret: whoever has it first is the node. Only it goes to standard \
-            output. For example:
+            output. With --profile branchline-aes256gcm or branchline-chacha20poly1305 all of the \
+            node's tunnels are post-quantum, or there are none. For example:
 
               (umask 077; branchline token create --tenant acme --role branch > token.txt)
+              branchline token create --tenant acme --role branch --profile branchline-aes256gcm
             """)
 
     @OptionGroup var tenant: TenantOption
@@ -68,7 +70,8 @@ struct TokenCreate: AsyncParsableCommand {
     @Option(name: [.customLong("class")], help: "The best traffic class that the node may use.")
     var ceiling: ClassCeiling = .token
 
-    @Option(help: "The tunnel protocol; nodes of this version speak wireguard only.")
+    @Option(
+        help: "The least that the node's tunnels must be; its peers' grants may ask for more.")
     var profile: TunnelProfile = .wireguard
 
     @Option(
@@ -95,11 +98,6 @@ struct TokenCreate: AsyncParsableCommand {
     }
 
     func validate() throws {
-        guard profile == .wireguard else {
-            throw ValidationError(
-                "nodes of this version do not speak \(profile.rawValue) yet, and could not join; "
-                    + "leave --profile away for wireguard")
-        }
         guard expires <= TrustLimits.tokenSecondsMax else {
             throw ValidationError(
                 "--expires is at most \(TrustLimits.tokenSecondsMax / 86_400)d")

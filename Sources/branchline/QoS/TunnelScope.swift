@@ -29,6 +29,8 @@ struct TunnelScope: ParsableArguments {
         let tenant: String?
         /// Of a joined network, by key in base64.
         let peerNames: [String: String]
+        /// This node's own name in a joined network; `nil` where it has joined none.
+        let nodeName: String?
 
         func name(of key: String) -> String { peerNames[key] ?? String(key.prefix(10)) }
     }
@@ -53,9 +55,10 @@ struct TunnelScope: ParsableArguments {
             let domain = gateway.tenant { $0.interface == socket.name }
             let folder = domain?.membership.map { MembershipFolder(path: $0) }
                 ?? JoinedInterface.find(socket.name)?.folder
+            let status = folder?.status()
             return Tunnel(
-                socket: socket, tenant: domain?.tenant,
-                peerNames: folder?.status()?.peerNames ?? [:])
+                socket: socket, tenant: domain?.tenant, peerNames: status?.peerNames ?? [:],
+                nodeName: status?.name)
         }
     }
 

@@ -1,0 +1,44 @@
+import PacketFormats
+import WireGuardConfiguration
+
+/// A peer that speaks another profile than it is configured for, and what to change.
+struct WrongProfile: Encodable {
+    let spoken: String
+    let secondsAgo: UInt64
+    /// One line that says what to change.
+    let advice: String
+
+    /// - Parameters:
+    ///   - node: This node's name, where grants decide what is spoken.
+    init(
+        _ mismatch: EngineStatus.ProfileMismatch, of peer: String, configured: TunnelProfile,
+        node: String?
+    ) {
+        spoken = mismatch.spoken.rawValue
+        secondsAgo = mismatch.ageSeconds
+        let (wanted, heard) = (Self.words(configured), Self.words(mismatch.spoken))
+        guard let node else {
+            advice = "\(peer) speaks \(heard), and is to speak \(wanted): put "
+                + "\(configured.settingWords) into its [Peer] section for this end, or "
+                + "\(mismatch.spoken.settingWords) into the section for it here"
+            return
+        }
+        let isStale = "if it has joined, one of both nodes has not seen the newest grants: look "
+            + "at the coordinator in both nodes' `branchline status`"
+        advice = "\(peer) speaks \(heard), and the grants ask for \(wanted): \(isStale)"
+            + (mismatch.spoken == .wireguard
+                ? "; if it is a plain WireGuard client, let it in with `branchline node "
+                    + "reprofile \(node) wireguard`"
+                : "")
+    }
+
+    /// With how old the news is.
+    var line: String {
+        Text.line("wrong profile: \(advice) (\(Text.shortDuration(seconds: secondsAgo)) ago)")
+    }
+
+    private static func words(_ profile: TunnelProfile) -> String {
+        profile == .wireguard
+            ? profile.profileWord : "\(profile.profileWord) with \(profile.cipherWord)"
+    }
+}
