@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 DAY = 86_400
 ROLES = ["branch", "client", "gateway"]
-PROFILES = ["wireguard"]
+PROFILES = ["branchline-aes256gcm", "branchline-chacha20poly1305", "wireguard"]
 RAW = (serialization.Encoding.Raw, serialization.PublicFormat.Raw)
 
 

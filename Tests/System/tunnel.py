@@ -47,9 +47,12 @@ class End:
         return self
 
     def add_peer(self, peer: "End", endpoint: str | None = None, psk: bytes | None = None,
-                 keepalive: int | None = None, allowed: tuple[str, ...] | None = None):
+                 keepalive: int | None = None, allowed: tuple[str, ...] | None = None,
+                 profile: str | None = None):
         """Adds the other side as a peer with its two inner addresses, or with `allowed`."""
         lines = [f"public_key={peer.key.public.hex()}", "replace_allowed_ips=true"]
+        if profile is not None:
+            lines.append(f"profile={profile}")
         if endpoint:
             lines.append(f"endpoint={endpoint}")
         if psk is not None:
@@ -143,11 +146,13 @@ def make_tunnel(lab: Lab, subject: str | None = None, other: str | None = None,
                 initiator: str = "both", family: int = 4, psk: bytes | None = None,
                 subject_environment: dict[str, str] | None = None,
                 other_environment: dict[str, str] | None = None,
-                keepalive: int | None = None) -> Tunnel:
+                keepalive: int | None = None,
+                profiles: tuple[str | None, str | None] = (None, None)) -> Tunnel:
     """Builds a tunnel between two programs.
 
     `initiator` says who knows the other's endpoint: "subject", "other" or "both". A side that
-    knows no endpoint cannot begin a handshake, which fixes the roles.
+    knows no endpoint cannot begin a handshake, which fixes the roles. `profiles` are what the
+    subject and the other end have for their peer.
     """
     one, two = lab.namespace(), lab.namespace()
     outer_link(lab, one, two)
@@ -159,10 +164,10 @@ def make_tunnel(lab: Lab, subject: str | None = None, other: str | None = None,
         end.start()
     first.add_peer(
         second, endpoint=second.endpoint(family) if initiator in ("subject", "both") else None,
-        psk=psk, keepalive=keepalive)
+        psk=psk, keepalive=keepalive, profile=profiles[0])
     second.add_peer(
         first, endpoint=first.endpoint(family) if initiator in ("other", "both") else None,
-        psk=psk, keepalive=keepalive)
+        psk=psk, keepalive=keepalive, profile=profiles[1])
     return Tunnel(lab, first, second, family)
 
 
