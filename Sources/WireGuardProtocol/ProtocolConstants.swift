@@ -26,8 +26,9 @@ public enum ProtocolConstants {
     /// ``rekeyAfterMessages`` with AES-256-GCM.
     public static let rekeyAfterMessagesAES: UInt64 = 1 << 26
     /// ``rejectAfterMessages`` with AES-256-GCM: 2^33.5 blocks where packets have 1,420 bytes, so
-    /// that the chance to tell them from noise stays below 2^-61. Source: NIST SP 800-38D; Luykx and
-    /// Paterson, Limits on authenticated encryption use in TLS (2016).
+    /// that the chance to tell them from noise stays below 2^-61.
+    ///
+    /// Source: NIST SP 800-38D; Luykx and Paterson, Limits on authenticated encryption use in TLS.
     public static let rejectAfterMessagesAES: UInt64 = 1 << 27
     /// Age of a session at which its initiator asks for new keys when it sends.
     public static let rekeyAfterTime: UInt64 = 120 * second

@@ -12,12 +12,12 @@ struct HandshakeAEADTests {
         let key = Secret32.random()
         let associated = BLAKE2s.hash([1, 2, 3])
         HandshakeAEAD.seal(
-            cipher, key: key, counter: 9, plaintext: source.whole.prefix(count), associated: associated,
-            into: sealed.whole)
+            cipher, key: key, counter: 9, plaintext: source.whole.prefix(count),
+            associated: associated, into: sealed.whole)
         func opens(_ counter: UInt64, _ associated: Digest32) -> Bool {
             HandshakeAEAD.open(
-                cipher, key: key, counter: counter, ciphertext: sealed.whole, associated: associated,
-                into: opened.whole)
+                cipher, key: key, counter: counter, ciphertext: sealed.whole,
+                associated: associated, into: opened.whole)
         }
         #expect(opens(9, associated))
         #expect(opened.whole.prefix(count).bytes == plaintext)

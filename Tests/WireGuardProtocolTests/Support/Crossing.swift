@@ -32,7 +32,8 @@ final class Crossing {
         for index in 0..<2 {
             ends[index].restart(
                 peerKey: keys[1 - index].publicKey, peerEndpoint: .test(UInt8(1 - index)),
-                profile: profile, seed: seed &* 2 &+ UInt64(index) &+ 7, now: now, wallClock: .test(now))
+                profile: profile, seed: seed &* 2 &+ UInt64(index) &+ 7, now: now,
+                wallClock: .test(now))
         }
         if let stock { ends[stock].isStock = true }
     }

@@ -66,8 +66,8 @@ final class SimulatedNetwork {
         restartCount += 1
         branch.restart(
             peerKey: headquarters.key.publicKey, peerEndpoint: headquartersEndpoint,
-            keepalive: keepalive, profile: profile, seed: seed &* 1_000 &+ restartCount, now: branchNow,
-            wallClock: branchWall)
+            keepalive: keepalive, profile: profile, seed: seed &* 1_000 &+ restartCount,
+            now: branchNow, wallClock: branchWall)
     }
 
     func restartHeadquarters() {
