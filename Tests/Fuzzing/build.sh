@@ -5,8 +5,9 @@
 #   Tests/Fuzzing/build.sh [TARGET...]       without a name: all of Targets/
 #
 # SwiftPM links no libFuzzer target against modules that are not products, so the compiler is
-# called directly. Only swift-crypto is SwiftPM's to build, without instrumentation. Output goes to .build/fuzzing in the package (FUZZING_BUILD names another
-# folder); a module is compiled again only when a source of it or of an earlier module is newer.
+# called directly. Only swift-crypto is SwiftPM's to build, without instrumentation. Output goes to
+# .build/fuzzing in the package (FUZZING_BUILD names another folder); a module is compiled again
+# only when a source of it or of an earlier module is newer.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)

@@ -12,7 +12,8 @@ import Testing
         let code = files.filter { $0.name != "DropReason.swift" }.flatMap(\.codeLines)
         for name in names {
             let isGiven = code.contains {
-                $0.contains(".\(name))") || $0.contains(".\(name),") || $0.hasSuffix(".\(name)")
+                $0.contains(".\(name))") || $0.contains(".\(name),") || $0.contains(".\(name) :")
+                    || $0.hasSuffix(".\(name)")
             }
             #expect(isGiven, "nothing is dropped for \(name)")
         }

@@ -28,7 +28,7 @@ import Testing
         defer { group.close() }
         let destination = try place(group)
         var outbox = HandshakeOutbox()
-        let messages = [longest, 148, 92, 64, 1, longest].enumerated().map { message($1, $0 + 1) }
+        let messages = [148, 92, 64, 1, longest].enumerated().map { message($1, $0 + 1) }
         for message in messages { outbox.append(message, to: destination) }
         let failed = outbox.flush(on: group.controlSocket, trafficClass: 0x88)
         #expect(failed == 0)
