@@ -6,7 +6,7 @@ root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$root/.build/protocol
 if ! [ -e "$folder/complete" ]; then
     /usr/bin/python3 -m venv --system-site-packages "$folder" >&2
-    "$folder/bin/pip" install --quiet --disable-pip-version-check 'kyber-py==1.2.0' >&2
+    "$root/Tests/Support/pip.sh" "$folder" 'kyber-py==1.2.0'
     touch "$folder/complete"
 fi
 echo "$folder/bin/python3"

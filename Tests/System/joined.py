@@ -126,7 +126,7 @@ class Node:
         wait_until(lambda: self.pid is None, 5, "the daemon is gone")
         wait_until(lambda: self.interface not in self.namespace.interfaces(), 5, "no interface")
 
-    def reaches(self, address: str, seconds: float = 8) -> float:
+    def reaches(self, address: str, seconds: float = 20) -> float:
         """Pings until an answer comes; returns the seconds that took."""
         began = time.monotonic()
         while time.monotonic() - began < seconds:

@@ -1,7 +1,6 @@
 """Both profiles, alone and beside each other: what they carry, and what must not pass."""
 
 import json
-import os
 import signal
 import time
 
@@ -9,7 +8,7 @@ import pytest
 
 from joined import Site, branchline, inner
 from lab import branchlined, run, wait_until, wireguard_go
-from test_upgrade import EventStream, upgrade
+from test_upgrade import GAP_SECONDS_MAX, EventStream, upgrade
 from traffic import Worker, tcp_transfer, udp_sizes
 from tunnel import MTU, Star, echo, make_tunnel, new_psk, wait_for_handshake
 from wiretap import Wiretap
@@ -46,7 +45,7 @@ def ours(lab, profile: str, **options):
 
 # What a busy machine drops, and what the kernel sends of its own as an interface comes up.
 USUAL_DROPS = {"early_drop", "interface_down", "queue_overflow", "socket_overflow", "no_route",
-               "source_not_allowed", "staged_queue_full"}
+               "source_not_allowed", "staged_queue_full", "send_failed", "inbox_full"}
 
 
 def drops(end) -> dict[str, int]:
@@ -167,8 +166,8 @@ def test_wrong_profile_passes_nothing_and_status_says_what_to_change(lab, mine, 
     for end in tunnel.ends[:2 if is_ours else 1]:
         opposite = tunnel.opposite(end)
         assert end.daemon.last_handshake(opposite.key.public) == 0
-        assert drops(end).get("wrong_profile", 0) > 0, drops(end)
-        (line,) = wait_until(lambda: wrong_profiles(end), 8, "status tells")
+        wait_until(lambda: drops(end).get("wrong_profile"), 20, "a drop is counted")
+        (line,) = wait_until(lambda: wrong_profiles(end), 20, "status tells")
         assert opposite.key.public_base64[:10] in line
         assert "Profile = branchline" in line and "Profile = wireguard" in line
         told = keys_of(end)[opposite.key.public_base64]["wrong_profile"]
@@ -177,7 +176,7 @@ def test_wrong_profile_passes_nothing_and_status_says_what_to_change(lab, mine, 
         assert "session" not in keys_of(end)[opposite.key.public_base64]
     # As the line says, and all is well.
     tunnel.subject.add_peer(tunnel.other, profile=theirs or STOCK)
-    tunnel.passes(seconds=12)
+    tunnel.passes(seconds=30)
     assert not wrong_profiles(tunnel.subject)
 
 
@@ -187,7 +186,7 @@ def test_ciphers_must_agree(lab):
         tunnel.is_silent(end, seconds=2)
         assert end.daemon.last_handshake(tunnel.opposite(end).key.public) == 0
     tunnel.other.add_peer(tunnel.subject, profile=AES)
-    tunnel.passes(seconds=12)
+    tunnel.passes(seconds=30)
 
 
 def test_another_profile_ends_the_session(lab):
@@ -196,7 +195,7 @@ def test_another_profile_ends_the_session(lab):
     for profile in (AES, CHACHA, STOCK):
         for end in tunnel.ends:
             end.add_peer(tunnel.opposite(end), profile=profile)
-        tunnel.passes(seconds=12)
+        tunnel.passes(seconds=30)
         shown = keys_of(tunnel.subject)[tunnel.other.key.public_base64]
         assert shown["profile"] == profile
         assert shown["post_quantum"] == (profile != STOCK)
@@ -214,7 +213,7 @@ def test_upgrade_goes_on_with_the_session(lab, profile):
         time.sleep(0.5)
         upgrade(subject)
     time.sleep(0.5)
-    assert tokens.finish() < float(os.environ.get("BRANCHLINE_GAP_SECONDS_MAX", "1.0")) + 0.5
+    assert tokens.finish() < 2 * GAP_SECONDS_MAX
     assert before == [end.daemon.last_handshake(tunnel.opposite(end).key.public)
                       for end in tunnel.ends]
     shown = keys_of(subject)[other.key.public_base64]
@@ -227,11 +226,11 @@ def test_peer_that_is_restarted_comes_back_in_its_profile(lab):
     tunnel = ours(lab, AES)
     tunnel.passes()
     tunnel.other.daemon.end(signal.SIGKILL)
-    wait_until(lambda: tunnel.other.daemon.name not in tunnel.other.namespace.interfaces(), 5,
+    wait_until(lambda: tunnel.other.daemon.name not in tunnel.other.namespace.interfaces(), 15,
                "the interface went with its daemon")
     tunnel.other.start()
     tunnel.other.add_peer(tunnel.subject, endpoint=tunnel.subject.endpoint(), profile=AES)
-    tunnel.passes(tunnel.other, seconds=12)
+    tunnel.passes(tunnel.other, seconds=30)
 
 
 def test_keys_tells_how_far_a_session_is_used_up(lab):
@@ -282,9 +281,9 @@ def test_hybrid_tunnel_rekeys_without_a_loss(lab):
     subject, other = tunnel.ends
     first = subject.daemon.last_handshake(other.key.public)
     tokens = EventStream(other, subject, interval=0.05)
-    wait_for_handshake(subject, other, after=first, seconds=150)
+    wait_for_handshake(subject, other, after=first, seconds=300)
     time.sleep(2)
-    assert tokens.finish() < 1.5
+    assert tokens.finish() < 4
     for end in tunnel.ends:
         assert not drops(end), drops(end)
 
@@ -292,7 +291,7 @@ def test_hybrid_tunnel_rekeys_without_a_loss(lab):
 # Joined networks
 
 
-def await_profiles(node, seconds: float = 10, **expected: str):
+def await_profiles(node, seconds: float = 30, **expected: str):
     """Waits until the node has these peers, by the last part of their names, and profiles."""
     wanted = {f"node-{number.removeprefix('of_')}": profile
               for number, profile in expected.items()}
@@ -321,13 +320,13 @@ def test_grants_decide_and_both_ends_come_to_the_same(lab):
     site.coordinator.set_chain(member, site.coordinator.grant(member, profile=CHACHA))
     await_profiles(plain, of_1=CHACHA)
     for node in (strong, plain):
-        node.reaches(inner(1), seconds=15)
+        node.reaches(inner(1), seconds=30)
     await_profiles(gateway, of_2=AES, of_3=CHACHA)
     await_profiles(strong, of_1=AES)
     # As from disk.
     plain.kill()
     plain.command("up", plain.interface)
-    plain.reaches(inner(1), seconds=15)
+    plain.reaches(inner(1), seconds=30)
     await_profiles(plain, of_1=CHACHA)
 
 
@@ -350,9 +349,9 @@ def test_coordinator_that_keeps_a_grant_back_weakens_nothing(lab):
         return [line for line in text.splitlines() if "wrong profile: " in line]
 
     # The branch begins anew once nothing has been answered for a quarter of a minute.
-    (line,) = wait_until(told, 30, "status tells")
+    (line,) = wait_until(told, 60, "status tells")
     assert "node-2 speaks wireguard" in line and "reprofile node-1 wireguard" in line
     site.coordinator.announce(member)
-    branch.reaches(inner(1), seconds=15)
+    branch.reaches(inner(1), seconds=30)
     await_profiles(branch, of_1=AES)
     assert not told()

@@ -36,7 +36,7 @@ def flows_of(daemon):
 @pytest.mark.branchline_only
 def test_token_streams_of_other_peoples_programs_are_recognised_at_both_ends(lab):
     python = subprocess.run([SUPPORT / "programs" / "python.sh"], check=True, text=True,
-                            stdout=subprocess.PIPE, timeout=300).stdout.strip()
+                            stdout=subprocess.PIPE, timeout=900).stdout.strip()
     tunnel = make_tunnel(lab, branchlined(), branchlined())
     tunnel.passes()
     ends = tunnel.ends

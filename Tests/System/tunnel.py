@@ -88,7 +88,7 @@ class Tunnel:
     def opposite(self, end: End) -> End:
         return self.other if end is self.subject else self.subject
 
-    def passes(self, source: End | None = None, family: int = 4, seconds: float = 8.0) -> float:
+    def passes(self, source: End | None = None, family: int = 4, seconds: float = 20.0) -> float:
         """Sends small datagrams until one is echoed; returns the seconds that took, or fails."""
         source = source or self.subject
         return echo(source, self.opposite(source), family, seconds)
@@ -103,7 +103,7 @@ class Tunnel:
         raise AssertionError("traffic passes where it must not")
 
 
-def echo(source: End, target: End, family: int = 4, seconds: float = 8.0,
+def echo(source: End, target: End, family: int = 4, seconds: float = 20.0,
          source_address: str | None = None) -> float:
     """Sends a datagram every 100 ms until one comes back from `target`'s inner address."""
     started = time.monotonic()

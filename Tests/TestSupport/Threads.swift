@@ -40,9 +40,9 @@ package final class Failure: Sendable {
     package func rethrow() throws { if let thrown = error.withLock({ $0 }) { throw thrown } }
 }
 
-/// Waits until `condition` holds, for at most two seconds.
+/// Waits until `condition` holds, for at most twenty seconds.
 package func eventually(_ condition: () -> Bool) -> Bool {
-    let deadline = Clock.monotonicNanoseconds() + 2_000_000_000
+    let deadline = Clock.monotonicNanoseconds() + 20_000_000_000
     while !condition() {
         if Clock.monotonicNanoseconds() > deadline { return false }
         usleep(1_000)

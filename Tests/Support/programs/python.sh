@@ -7,8 +7,7 @@ folder=$root/.build/traffic
 program=$folder/bin/python3
 if ! [ -e "$folder/complete" ]; then
     python3 -m venv "$folder" >&2
-    "$folder/bin/pip" install --quiet --disable-pip-version-check -r \
-        "$(dirname "$0")/requirements.txt" >&2
+    "$root/Tests/Support/pip.sh" "$folder" -r "$(dirname "$0")/requirements.txt"
     touch "$folder/complete"
 fi
 echo "$program"
