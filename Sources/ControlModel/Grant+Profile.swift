@@ -5,17 +5,12 @@ extension Grant {
     ///
     /// Both ends come to the same, and nothing but the two signed grants decides. A grant names
     /// the least that its node is content with: where either names `branchline`, that is what both
-    /// speak or nothing. Of two that name it with different ciphers, the node that is no gateway
-    /// decides, as a gateway has the means for either.
+    /// speak or nothing. Of two that name it with different ciphers it is ChaCha20-Poly1305, as
+    /// every machine has the means for that.
     public func profile(with other: Grant) -> TunnelProfile {
         if profile == other.profile { return profile }
         if profile == .wireguard { return other.profile }
         if other.profile == .wireguard { return profile }
-        switch (role == .gateway, other.role == .gateway) {
-        case (true, false): return other.profile
-        case (false, true): return profile
-        // Two gateways, or none, which are no peers of each other.
-        default: return .branchlineAES
-        }
+        return .branchlineChaCha
     }
 }

@@ -81,7 +81,7 @@ public struct EngineStatus: Sendable, Equatable {
 
     /// A peer's handshake in another profile than it is configured for here.
     public struct ProfileMismatch: Sendable, Hashable {
-        /// As far as it can be told: a cipher only where that is all that differs.
+        /// With its cipher: the handshake was opened.
         public var spoken: TunnelProfile
         /// Since it was heard last, in seconds.
         public var ageSeconds: UInt64

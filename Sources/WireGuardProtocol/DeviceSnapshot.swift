@@ -94,10 +94,15 @@ extension WireGuardDevice {
     /// for.
     public func renewAllSessions(now: UInt64) {
         for case let peer? in peers {
-            let hadSession = peer.current != nil || peer.next != nil
-            expireKeys(of: peer)
-            if hadSession, peer.endpoint != nil { schedule(peer, .handshake, at: now) }
+            renewSession(of: peer, now: now)
         }
+    }
+
+    /// Ends a peer's sessions and handshakes, and begins a new one where there was a session.
+    func renewSession(of peer: Peer, now: UInt64) {
+        let hadSession = peer.current != nil || peer.next != nil
+        expireKeys(of: peer)
+        if hadSession, peer.endpoint != nil { schedule(peer, .handshake, at: now) }
     }
 
     private func restorePeers(from reader: inout SnapshotReader) throws(SnapshotError) {
@@ -190,7 +195,6 @@ extension Peer {
             PresharedKey(try reader.secret())
         }
         profile = try TunnelProfile(snapshotNumber: try reader.uint8())
-        guard profile.isAvailable else { throw .invalid("a profile that this machine lacks") }
         endpoint = try reader.optional { reader throws(SnapshotError) in try reader.endpoint() }
         persistentKeepaliveSeconds = try reader.uint16()
         lastTimestampSent = try reader.timestamp()
@@ -257,6 +261,7 @@ extension PendingInitiation {
     fileprivate convenience init(
         from reader: inout SnapshotReader, _ profile: TunnelProfile
     ) throws(SnapshotError) {
+        guard profile.isAvailable else { throw .invalid("a handshake that this machine lacks") }
         let (localIndex, sentAt) = (try reader.uint32(), try reader.uint64())
         let ephemeral = PrivateKey(clamping: try reader.secret())
         var decapsulationKey: DecapsulationKey?

@@ -21,6 +21,7 @@ extension Session {
         from reader: inout SnapshotReader, of peer: PeerID, in tunnel: TunnelID,
         profile: TunnelProfile, activity: PeerActivity
     ) throws(SnapshotError) {
+        guard profile.isAvailable else { throw .invalid("a cipher that this machine lacks") }
         let (localIndex, remoteIndex) = (try reader.uint32(), try reader.uint32())
         let (isInitiator, createdAt) = (try reader.bool(), try reader.uint64())
         let sendKey = try reader.secret()

@@ -112,12 +112,13 @@ extension WireGuardDevice {
         peer(id)?.presharedKey = key
     }
 
-    /// Sets what the peer speaks; a change ends its sessions and handshakes.
+    /// Sets what the peer speaks; a change ends its sessions and handshakes, and begins a new one
+    /// where there was a session: the peer's own may have come before its turn here.
     public func setProfile(_ id: PeerID, _ profile: TunnelProfile, now: UInt64) {
         guard let peer = peer(id), peer.profile != profile else { return }
         peer.profile = profile
         peer.mismatch = nil
-        expireKeys(of: peer)
+        renewSession(of: peer, now: now)
     }
 
     /// Sets where the peer is, as configured.

@@ -140,6 +140,6 @@ extension KeysReport.Session {
         // A limit that nobody ever comes near is not worth a word.
         let messages = messagesMax < 1 << 40 ? " or \(left) messages" : ""
         if let rekeyInSeconds { return "in \(rekeyInSeconds) s\(messages)" }
-        return "by peer, or end in \(endsInSeconds) s"
+        return "by peer, or end in \(endsInSeconds) s\(messages)"
     }
 }

@@ -23,13 +23,11 @@ struct WrongProfile: Encodable {
                 + "\(mismatch.spoken.settingWords) into the section for it here"
             return
         }
-        let isStale = "if it has joined, one of both nodes has not seen the newest grants: look "
-            + "at the coordinator in both nodes' `branchline status`"
-        advice = "\(peer) speaks \(heard), and the grants ask for \(wanted): \(isStale)"
+        advice = "\(peer) speaks \(heard), and the grants of both ask for \(wanted): if it has "
+            + "joined, it or \(node) has not seen the newest grants, look at the coordinator in "
+            + "both nodes' `branchline status`"
             + (mismatch.spoken == .wireguard
-                ? "; if it is a plain WireGuard client, let it in with `branchline node "
-                    + "reprofile \(node) wireguard`"
-                : "")
+                ? "; a plain WireGuard client cannot come in here" : "")
     }
 
     /// With how old the news is.

@@ -4,9 +4,10 @@
 set -eu
 root=$(cd "$(dirname "$0")/../.." && pwd)
 folder=$root/.build/protocol
-if ! [ -e "$folder/complete" ]; then
+version=1.2.0
+if ! [ -e "$folder/complete-$version" ]; then
     /usr/bin/python3 -m venv --system-site-packages "$folder" >&2
-    "$root/Tests/Support/pip.sh" "$folder" 'kyber-py==1.2.0'
-    touch "$folder/complete"
+    "$root/Tests/Support/pip.sh" "$folder" "kyber-py==$version"
+    touch "$folder/complete-$version"
 fi
 echo "$folder/bin/python3"

@@ -350,7 +350,8 @@ def test_coordinator_that_keeps_a_grant_back_weakens_nothing(lab):
 
     # The branch begins anew once nothing has been answered for a quarter of a minute.
     (line,) = wait_until(told, 60, "status tells")
-    assert "node-2 speaks wireguard" in line and "reprofile node-1 wireguard" in line
+    assert "node-2 speaks wireguard" in line and "newest grants" in line
+    assert "reprofile" not in line, "nobody is talked into less"
     site.coordinator.announce(member)
     branch.reaches(inner(1), seconds=30)
     await_profiles(branch, of_1=AES)

@@ -209,14 +209,13 @@ struct BranchlineHostileTests {
         let pending = try peer.pending.orThrow()
         _ = pair.right.receive(initiation, from: .test(9), now: second)
         let response = try pair.right.actions.drain().handshake(.response).orThrow()
-        var state = SymmetricState(
+        let state = SymmetricState(
             chainingKey: pending.chainingKey, hash: pending.hash,
             cipher: profile.handshakeCipher)
         peer.pending = PendingInitiation(
             localIndex: pending.localIndex, ephemeral: pending.ephemeral,
             decapsulationKey: DecapsulationKey(keySeed: .random(), rejectionSeed: .random()),
             sentAt: pending.sentAt, state: state)
-        state.mixHash(pair.leftKey.publicKey)
         expect(.handshakeAuthenticationFailed, pair.left, response)
         peer.pending = pending
         #expect(

@@ -77,7 +77,9 @@ public struct Joining: ~Copyable, Sendable {
         under token: EnrolmentToken, node: VerifyingKey, publicKey: PublicKey, at now: Int64
     ) throws -> Grant {
         guard let profile = Self.preferred.first(where: token.profiles.contains) else {
-            throw Refusal(.profileOutOfScope, "the token is for no profile at all")
+            throw Refusal(
+                .profileOutOfScope,
+                "the token is for no profile that this machine has the means for")
         }
         // The coordinator's clock may be ahead of this one.
         let from = max(now, token.validity.from)
@@ -159,9 +161,10 @@ public struct Joining: ~Copyable, Sendable {
         }
     }
 
-    /// Of several that a token allows, the strongest: nobody is asked again.
+    /// Of several that a token allows, the strongest that this machine has: nobody is asked again.
     private static var preferred: [TunnelProfile] {
-        [.branchlineAES, .branchlineChaCha, .wireguard]
+        let all: [TunnelProfile] = [.branchlineAES, .branchlineChaCha, .wireguard]
+        return all.filter { $0 != .branchlineAES || HandshakeCipher.aesGCM.isAvailable }
     }
     private static var attemptsMax: Int { 3 }
     private static var waitsMax: Int { 16 }
