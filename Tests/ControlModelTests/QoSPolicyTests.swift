@@ -1,6 +1,7 @@
-import ControlModel
 import PacketFormats
 import Testing
+
+@testable import ControlModel
 
 /// What a QoS policy may say, and how each contradiction is named.
 @Suite struct QoSPolicyTests {
