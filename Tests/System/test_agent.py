@@ -26,7 +26,7 @@ def test_join_to_first_packet(lab):
     branch.reaches(inner(1))
     took = time.monotonic() - began
     print(f"join to first packet: {took:.2f} s")
-    assert took < 5, took
+    assert took < 10, took
     for word in ("acme", "node-2", "10.64.0.2/32", "fd00:64::2/128", "node-1"):
         assert word in done.stdout, done.stdout
     branch.reaches(inner(1, 6))
@@ -184,7 +184,7 @@ def test_suspended_node_comes_back_with_a_new_grant(lab):
     branch.await_agent(lambda status: status["state"] == "active")
     took = branch.reaches(inner(1))
     print(f"first answer after a new grant: {took:.2f} s")
-    assert took < 5, took
+    assert took < 10, took
 
 
 def test_approval_is_waited_for_in_the_background(lab):
@@ -239,14 +239,14 @@ def test_gateway_restart_costs_a_branch_no_more_than_a_moment(lab):
         gateway.command("up", gateway.interface)
         took = branch.reaches(inner(1))
         print(f"first answer after down and up: {took:.2f} s")
-        assert took < 5, took
+        assert took < 10, took
     # The keepalive that began it is off again.
     wait_until(lambda: gateway.peers()[0]["persistent_keepalive_seconds"] == 0, 5, "no keepalive")
     gateway.kill()
     gateway.command("up", gateway.interface)
     took = branch.reaches(inner(1))
     print(f"first answer after a kill: {took:.2f} s")
-    assert took < 5, took
+    assert took < 10, took
 
 
 def test_damaged_endpoints_are_done_without(lab):

@@ -104,7 +104,7 @@ def test_tokens_joins_and_revocation(lab):
     branch.reaches(hub)
     took = time.monotonic() - began
     print(f"join to first packet: {took:.2f} s")
-    assert took < 5
+    assert took < 10
     join(other, headquarters, "branch")
     other.reaches(hub)
     assert len(headquarters.nodes()) == 3
