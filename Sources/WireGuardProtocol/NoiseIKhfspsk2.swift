@@ -71,7 +71,8 @@ enum NoiseIKhfspsk2 {
         return true
     }
 
-    /// Reads as far as the initiator's static key, which tells whose handshake it is.
+    /// Reads as far as the initiator's static key, which tells whose handshake it is. The rest is
+    /// read as in ``NoiseIKpsk2``.
     ///
     /// - Parameters:
     ///   - ephemeralStatic: Diffie-Hellman of the initiator's ephemeral and our static key, which
@@ -97,19 +98,6 @@ enum NoiseIKhfspsk2 {
             state.decryptAndHash(fields.encryptedStatic, into: scratch)
         else { return nil }
         return PublicKey(copying: scratch)
-    }
-
-    /// Reads the rest of the first message.
-    ///
-    /// - Parameter payload: 16 bytes shorter than its field.
-    static func readInitiationPayload(
-        _ state: inout SymmetricState, staticStatic: borrowing Secret32, fields: InitiationFields,
-        payload: ByteRegion
-    ) -> Bool {
-        // ss
-        state.mixKey(staticStatic)
-        // {t}
-        return state.decryptAndHash(fields.encryptedPayload, into: payload)
     }
 
     /// Call only for an initiation that has authenticated.

@@ -92,17 +92,17 @@ enum NoiseIKpsk2 {
         return .initiator(PublicKey(copying: scratch))
     }
 
-    /// Reads the rest of the first message.
+    /// Reads the rest of the first message, which is the same in ``NoiseIKhfspsk2``.
     ///
     /// - Parameter payload: 16 bytes shorter than its field.
     static func readInitiationPayload(
-        _ state: inout SymmetricState, staticStatic: borrowing Secret32, fields: InitiationFields,
-        payload: ByteRegion
+        _ state: inout SymmetricState, staticStatic: borrowing Secret32,
+        encryptedPayload: ByteRegion, payload: ByteRegion
     ) -> Bool {
         // ss
         state.mixKey(staticStatic)
         // {t}
-        return state.decryptAndHash(fields.encryptedPayload, into: payload)
+        return state.decryptAndHash(encryptedPayload, into: payload)
     }
 
     /// - Returns: `false` if a key of the initiator is of low order.

@@ -131,17 +131,13 @@ extension WireGuardDevice {
         _ state: inout SymmetricState
     ) -> TAI64N? {
         let plaintext = scratch.plaintext.prefix(TAI64N.count)
-        let isAuthentic =
+        let field =
             switch profile.family {
-            case .wireguard:
-                NoiseIKpsk2.readInitiationPayload(
-                    &state, staticStatic: peer.staticStatic, fields: .init(of: message),
-                    payload: plaintext)
-            case .branchline:
-                NoiseIKhfspsk2.readInitiationPayload(
-                    &state, staticStatic: peer.staticStatic, fields: .init(of: message),
-                    payload: plaintext)
+            case .wireguard: NoiseIKpsk2.InitiationFields(of: message).encryptedPayload
+            case .branchline: NoiseIKhfspsk2.InitiationFields(of: message).encryptedPayload
             }
+        let isAuthentic = NoiseIKpsk2.readInitiationPayload(
+            &state, staticStatic: peer.staticStatic, encryptedPayload: field, payload: plaintext)
         return isAuthentic ? TAI64N(reading: plaintext) : nil
     }
 

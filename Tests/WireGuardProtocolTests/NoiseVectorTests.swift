@@ -89,7 +89,8 @@ struct NoiseVectorTests {
         #expect(found == initiator.publicKey)
         let firstPayload = scratch.prefix(payloads[0].count)
         let isFirstRead = NoiseIKpsk2.readInitiationPayload(
-            &right, staticStatic: staticStatic, fields: initiation, payload: firstPayload)
+            &right, staticStatic: staticStatic, encryptedPayload: initiation.encryptedPayload,
+            payload: firstPayload)
         #expect(isFirstRead)
         #expect(firstPayload.bytes == payloads[0])
 
