@@ -7,11 +7,6 @@ public enum TunnelProfile: String, CaseIterable, Hashable, Sendable {
     /// Hybrid handshake, AES-256-GCM.
     case branchlineAES = "branchline-aes256gcm"
 
-    /// The cipher of transport data, and of the handshake that makes its keys.
-    @inlinable public var cipher: TunnelCipher {
-        self == .branchlineAES ? .aes256GCM : .chaCha20Poly1305
-    }
-
     /// What its messages look like.
     @inlinable public var family: WireGuardMessage.Family {
         self == .wireguard ? .wireguard : .branchline
@@ -19,10 +14,4 @@ public enum TunnelProfile: String, CaseIterable, Hashable, Sendable {
 
     /// Whether keys stay secret from who records the handshake and has a quantum computer later.
     @inlinable public var isPostQuantum: Bool { family == .branchline }
-}
-
-/// An AEAD that packets are encrypted with.
-public enum TunnelCipher: String, CaseIterable, Hashable, Sendable {
-    case chaCha20Poly1305 = "chacha20poly1305"
-    case aes256GCM = "aes256gcm"
 }

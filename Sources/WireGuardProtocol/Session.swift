@@ -60,7 +60,7 @@ public final class Session: Sendable {
         self.activity = activity
         self.sendKey = sendKey.clone()
         self.receiveKey = receiveKey.clone()
-        let isAES = profile.cipher == .aes256GCM
+        let isAES = profile.handshakeCipher == .aesGCM
         sendKeyAES = isAES ? AES256GCMKey.expand(sendKey) : nil
         receiveKeyAES = isAES ? AES256GCMKey.expand(receiveKey) : nil
         precondition(

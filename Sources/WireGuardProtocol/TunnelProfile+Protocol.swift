@@ -7,25 +7,25 @@ extension TunnelProfile {
 
     /// Messages under one key after which an end asks for new ones.
     public var rekeyAfterMessages: UInt64 {
-        switch cipher {
-        case .chaCha20Poly1305: ProtocolConstants.rekeyAfterMessages
-        case .aes256GCM: ProtocolConstants.rekeyAfterMessagesAES
+        switch handshakeCipher {
+        case .chaChaPoly: ProtocolConstants.rekeyAfterMessages
+        case .aesGCM: ProtocolConstants.rekeyAfterMessagesAES
         }
     }
 
     /// Counters below this value may be used; none at or above it, in either direction.
     public var rejectAfterMessages: UInt64 {
-        switch cipher {
-        case .chaCha20Poly1305: ProtocolConstants.rejectAfterMessages
-        case .aes256GCM: ProtocolConstants.rejectAfterMessagesAES
+        switch handshakeCipher {
+        case .chaChaPoly: ProtocolConstants.rejectAfterMessages
+        case .aesGCM: ProtocolConstants.rejectAfterMessagesAES
         }
     }
 
-    /// The AEAD of the handshake's fields.
+    /// The AEAD of the handshake's fields, and of the packets that follow.
     var handshakeCipher: HandshakeCipher {
-        switch cipher {
-        case .chaCha20Poly1305: .chaChaPoly
-        case .aes256GCM: .aesGCM
+        switch self {
+        case .wireguard, .branchlineChaCha: .chaChaPoly
+        case .branchlineAES: .aesGCM
         }
     }
 
