@@ -215,8 +215,7 @@ struct HandshakeOutbox {
     private let batch = SendBatch(capacity: EngineLimits.handshakesPerPass)
     private var pending: [(byteCount: Int, destination: Destination)] = []
 
-    /// Of the longest message, an initiation, rounded up to whole cache lines.
-    private static let messageBytesMax = (ImplementationLimits.handshakeMessageByteMax + 63) & ~63
+    private static let messageBytesMax = ImplementationLimits.handshakeMessageRoom
 
     var isFull: Bool { pending.count == EngineLimits.handshakesPerPass }
 

@@ -21,8 +21,7 @@ final class HandshakeScratch {
     /// No bytes at all.
     var empty: ByteRegion { arena.whole.prefix(0) }
 
-    /// Whole cache lines.
-    private static let messageCount = (ImplementationLimits.handshakeMessageByteMax + 63) & ~63
+    private static let messageCount = ImplementationLimits.handshakeMessageRoom
     private static let fieldCount = KeyEncapsulation.encapsulationKeyCount
 }
 

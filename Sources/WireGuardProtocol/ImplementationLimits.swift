@@ -35,6 +35,8 @@ public enum ImplementationLimits {
     public static let timestampStepNanoseconds: UInt32 = 1 << 24
     /// Longest handshake message in bytes: the hybrid initiation.
     public static let handshakeMessageByteMax = 1_348
+    /// The same rounded up to whole cache lines.
+    public static let handshakeMessageRoom = (handshakeMessageByteMax + 63) & ~63
     /// Source addresses whose tunnel is remembered: a power of two.
     public static let tunnelHints = 4_096
     /// Flows to shared prefixes that one worker remembers the peers of: 64 KiB.
