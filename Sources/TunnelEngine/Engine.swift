@@ -88,7 +88,6 @@ public final class Engine {
     let loop: EventLoop
     let inbox: ControlInbox
     let signals: SignalDescriptor
-    let cipherImplementation: PacketCipher.Implementation
     let cipherSummary: String
     /// Local indices of all tunnels.
     let indices = LocalIndices()
@@ -143,8 +142,7 @@ public final class Engine {
         loop = try EventLoop()
         inbox = ControlInbox(bell: try EventDescriptor())
         control = try EngineControl()
-        cipherImplementation = .fastest()
-        cipherSummary = PacketCipher(cipherImplementation).summary
+        cipherSummary = PacketCipher().summary
         try loop.add(
             signals.fileDescriptor, token: EventSource.signals.token, events: .readable)
         try loop.add(
@@ -223,7 +221,6 @@ public final class Engine {
     func startWorker(_ index: Int) throws -> WorkerThread {
         let link = workers[index]
         let inbox = inbox
-        let implementation = cipherImplementation
         let ecnMode: ECN.IngressMode = options.copiesECN ? .normal : .compatibility
         let controller = SojournController(
             targetNanoseconds: options.receiveTargetNanoseconds,
@@ -235,7 +232,7 @@ public final class Engine {
             sliceNanoseconds: options.workerSliceNanoseconds, processor: index
         ) { placement in
             var worker = Worker(
-                index: index, link: link, inbox: inbox, cipher: PacketCipher(implementation),
+                index: index, link: link, inbox: inbox, cipher: PacketCipher(),
                 receiveQueue: controller, loop: loop, sources: sources, ecnMode: ecnMode,
                 flowCapacity: flowCapacity)
             worker.work(at: placement)
