@@ -19,7 +19,7 @@ extension QoSPolicy {
             self = try APIJSON.decode(from: bytes)
             unknown = try APIJSON.unknownMembers(of: bytes, readAs: self)
         } catch let error as DecodingError {
-            throw QoSFileFault(DecodingFault.describe(error, whole: "it"))
+            throw QoSFileFault(DecodingFault.describe(error))
         } catch {
             throw QoSFileFault(DecodingFault.notJSON)
         }

@@ -1,17 +1,14 @@
 /// What is wrong with JSON, in words for whoever wrote it.
 public enum DecodingFault {
-    /// - Parameter whole: What the JSON is, where the fault is in no member of it.
-    public static func describe(
-        _ error: DecodingError, whole: String = "the body"
-    ) -> String {
+    public static func describe(_ error: DecodingError) -> String {
         switch error {
         case .keyNotFound(let key, let context):
-            "\(path(context.codingPath + [key], whole)) is missing"
+            "\(path(context.codingPath + [key])) is missing"
         case .typeMismatch(let type, let context), .valueNotFound(let type, let context):
             wanted(type, at: context.codingPath)
         case .dataCorrupted(let context) where context.codingPath.isEmpty: notJSON
         case .dataCorrupted(let context):
-            "\(path(context.codingPath, whole)) has a value that is not allowed"
+            "\(path(context.codingPath)) has a value that is not allowed"
         @unknown default: "it is not as described"
         }
     }
@@ -21,7 +18,7 @@ public enum DecodingFault {
 
     private static func wanted(_ type: Any.Type, at keys: [any CodingKey]) -> String {
         let isPort = keys.contains { $0.stringValue == "ports" }
-        return name(of: type) + " is wanted" + (keys.isEmpty ? "" : " at \(path(keys, ""))")
+        return name(of: type) + " is wanted" + (keys.isEmpty ? "" : " at \(path(keys))")
             + (isPort ? "; ports are texts such as \"443\" or \"8000-8100\"" : "")
     }
 
@@ -35,9 +32,8 @@ public enum DecodingFault {
     }
 
     /// Such as `rules[2].from`, in snake case.
-    private static func path(_ keys: [any CodingKey], _ whole: String) -> String {
-        guard !keys.isEmpty else { return whole }
-        return keys.reduce("") { text, key in
+    private static func path(_ keys: [any CodingKey]) -> String {
+        keys.reduce("") { text, key in
             if let index = key.intValue { return "\(text)[\(index)]" }
             let name = snakeCase(key.stringValue)
             return text.isEmpty ? name : "\(text).\(name)"

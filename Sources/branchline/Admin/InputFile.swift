@@ -30,7 +30,7 @@ enum InputFile {
         } catch let failure as Failure {
             throw Failure.badInput("\(path) is not \(what): \(failure.message)")
         } catch let error as DecodingError {
-            let fault = DecodingFault.describe(error, whole: "it")
+            let fault = DecodingFault.describe(error)
             throw Failure.badInput("\(path) is not \(what): \(fault)")
         } catch {
             throw Failure.badInput("\(path) is not \(what): \(error)")
