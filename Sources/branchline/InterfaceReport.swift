@@ -125,11 +125,7 @@ extension InterfaceReport.Peer {
         receivedPackets = health?.receivedPackets
         lostPackets = health?.lostPackets
         lossShare = health?.lossShare
-        wrongProfile = health?.mismatch.map {
-            WrongProfile(
-                $0, of: name ?? String(peer.publicKey.base64.prefix(10)),
-                configured: peer.profile, node: node)
-        }
+        wrongProfile = WrongProfile(peer, health, name: name, node: node)
     }
 }
 

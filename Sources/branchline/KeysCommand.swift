@@ -112,11 +112,7 @@ extension KeysReport.Peer {
                 messagesReceived: use.receivedMessages, messagesMax: use.messagesMax,
                 rekeyInSeconds: use.rekeySeconds, endsInSeconds: use.endSeconds)
         }
-        wrongProfile = health?.mismatch.map {
-            WrongProfile(
-                $0, of: name ?? String(peer.publicKey.base64.prefix(10)),
-                configured: peer.profile, node: node)
-        }
+        wrongProfile = WrongProfile(peer, health, name: name, node: node)
     }
 
     fileprivate func row(now: UInt64) -> [String] {

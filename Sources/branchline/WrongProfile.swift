@@ -1,3 +1,4 @@
+import Cryptography
 import PacketFormats
 import WireGuardConfiguration
 
@@ -9,21 +10,24 @@ struct WrongProfile: Encodable {
     let advice: String
 
     /// - Parameters:
+    ///   - name: The peer's, in a joined network.
     ///   - node: This node's name, where grants decide what is spoken.
-    init(
-        _ mismatch: EngineStatus.ProfileMismatch, of peer: String, configured: TunnelProfile,
-        node: String?
+    /// - Returns: `nil` for a peer that speaks what it is configured for, as far as is known.
+    init?(
+        _ peer: PeerStatus, _ health: EngineStatus.PeerHealth?, name: String?, node: String?
     ) {
+        guard let mismatch = health?.mismatch else { return nil }
         spoken = mismatch.spoken.rawValue
         secondsAgo = mismatch.ageSeconds
-        let (wanted, heard) = (Self.words(configured), Self.words(mismatch.spoken))
+        let (wanted, heard) = (Self.words(peer.profile), Self.words(mismatch.spoken))
+        let who = name ?? String(peer.publicKey.base64.prefix(10))
         guard let node else {
-            advice = "\(peer) speaks \(heard), and is to speak \(wanted): put "
-                + "\(configured.settingWords) into its [Peer] section for this end, or "
+            advice = "\(who) speaks \(heard), and is to speak \(wanted): put "
+                + "\(peer.profile.settingWords) into its [Peer] section for this end, or "
                 + "\(mismatch.spoken.settingWords) into the section for it here"
             return
         }
-        advice = "\(peer) speaks \(heard), and the grants of both ask for \(wanted): if it has "
+        advice = "\(who) speaks \(heard), and the grants of both ask for \(wanted): if it has "
             + "joined, it or \(node) has not seen the newest grants, look at the coordinator in "
             + "both nodes' `branchline status`"
             + (mismatch.spoken == .wireguard

@@ -154,13 +154,15 @@ private struct LocalQoS {
         }
     }
 
+    private var isJoined: Bool { JoinedInterface.find(interface) != nil }
+
     /// What a sound file says in vain here.
     func warnings(of policy: QoSPolicy) -> [String] {
         var warnings: [String] = []
         if isTenants, policy.link != nil {
             warnings.append("link does not count: all tenants share the gateway's line")
         }
-        guard !isTenants, JoinedInterface.find(interface) == nil else { return warnings }
+        if isTenants || isJoined { return warnings }
         if policy.links != nil {
             warnings.append("links count in joined networks only; this side's line is link")
         }
@@ -215,10 +217,8 @@ private struct LocalQoS {
     func tell(_ settings: QoSSettings) throws -> String {
         guard socket.isLive else { return "it counts when \(interface) comes up" }
         // There the daemon joins it with the network's policy itself.
-        if JoinedInterface.find(interface) != nil { return "\(interface) follows within seconds" }
-        if LocalGateway().tenant(where: { $0.interface == interface }) != nil {
-            return "\(interface) follows within seconds"
-        }
+        // A gateway looks at its tenants' files, too.
+        if isTenants || isJoined { return "\(interface) follows within seconds" }
         guard try socket.apply(settings) else {
             return "\(interface) is served by a program that knows no QoS, so nothing follows it"
         }
