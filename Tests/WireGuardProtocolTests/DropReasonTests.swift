@@ -171,8 +171,9 @@ struct DropReasonTests {
         expect(.replayedTimestamp, pair.right, initiation, now: 500 * second)
     }
 
-    @Test func initiationsOfOnePeerKeepTwentyMillisecondsApart() throws {
-        let pair = try Pair()
+    @Test(arguments: TunnelProfile.allCases)
+    func initiationsOfOnePeerKeepTwentyMillisecondsApart(_ profile: TunnelProfile) throws {
+        let pair = try Pair(profile)
         let first = try pair.left.initiate(pair.rightID, now: second).orThrow()
         pair.left.advance(now: 7 * second, wallClock: .test(7 * second))
         let next = try pair.left.actions.drain().handshake(.initiation).orThrow()
