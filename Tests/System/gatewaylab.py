@@ -277,7 +277,7 @@ class Gateway:
 class Undisturbed:
     """A stream of small packets of one tenant, of which none may be lost or late."""
 
-    GAP_SECONDS_MAX = 0.25
+    GAP_SECONDS_MAX = 0.5
 
     def __init__(self, tenant: Tenant):
         self.tenant = tenant

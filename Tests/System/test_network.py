@@ -112,10 +112,10 @@ def test_tokens_joins_and_revocation(lab):
     time.sleep(0.5)
     headquarters.admin("node", "revoke", "node-2", "--tenant", "acme", "--yes")
     answered = time.time()
-    time.sleep(1.5)
+    time.sleep(3)
     last = ping.finish()[2]
     print(f"last answer {1000 * (last - answered):.0f} ms after the API's answer")
-    assert last - answered < 1
+    assert last - answered < 2, "a second, and what a busy machine adds"
     branch.await_agent(lambda status: status["state"] == "revoked")
     # It stays cut off by what is on disk.
     headquarters.stop(signal.SIGKILL)

@@ -23,7 +23,8 @@ EXITS_THAT_MEASURED = (0, 1)
 def measure(figure, lab, programs, patience_s):
     """Measures a figure. Returns our keys with their numbers."""
     environment = {"BRANCHLINED": f"{programs}/branchlined", "BRANCHLINE": f"{programs}/branchline",
-                   "BRANCHLINE_GAP_SECONDS_MAX": "60"}
+                   "BRANCHLINE_GAP_SECONDS_MAX": "60",
+                   "BRANCHLINE_FAILOVER_SECONDS_MAX": "60"}
     if figure == "isolation":
         return _isolation(lab, environment, patience_s)
     return _test(figure, lab, environment, patience_s)
