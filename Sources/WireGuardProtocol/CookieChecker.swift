@@ -28,8 +28,8 @@ struct CookieChecker: ~Copyable {
 
     /// Whether the sender knows our public key.
     func isMAC1Valid(_ message: ByteRegion) -> Bool {
-        let expected = mac1Key.withBytes { BLAKE2s.mac(key: $0, MessageMAC.mac1Input(message)) }
-        return expected == MAC16(copying: MessageMAC.mac1Field(message))
+        MessageMAC.mac1(of: message, key: mac1Key)
+            == MAC16(copying: MessageMAC.mac1Field(message))
     }
 
     /// Whether the sender holds the cookie that belongs to its address.

@@ -20,9 +20,7 @@ struct CookieState {
 
     /// Fills in the last two fields of a message to the owner of `publicKey`.
     mutating func writeMACs(of message: ByteRegion, to publicKey: PublicKey, now: UInt64) {
-        let mac1 = MessageMAC.mac1Key(of: publicKey).withBytes {
-            BLAKE2s.mac(key: $0, MessageMAC.mac1Input(message))
-        }
+        let mac1 = MessageMAC.mac1(of: message, key: MessageMAC.mac1Key(of: publicKey))
         mac1.write(to: MessageMAC.mac1Field(message))
         lastMAC1 = mac1
         let field = MessageMAC.mac2Field(message)

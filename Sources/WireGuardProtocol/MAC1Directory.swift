@@ -5,7 +5,7 @@ public import PacketMemory
 /// Which of many devices a handshake message is for: the one whose public key its `mac1` is made
 /// with. Nothing else in an initiation names its receiver.
 ///
-/// Source: WireGuard paper, section 5.4.4.
+/// Source: WireGuard paper, section 5.4.4; article ProfileBranchline, section 6.
 public struct MAC1Directory: ~Copyable {
     private var table = BLAKE2sKeyTable()
     /// Tunnels in the order of their keys in the table.
@@ -64,15 +64,18 @@ public struct MAC1Directory: ~Copyable {
 
     /// The tunnel that a handshake message is for.
     ///
-    /// - Parameter message: Any bytes; its last 32 are `mac1` and `mac2`.
+    /// - Parameter message: Any bytes; its last 32 are `mac1` and `mac2`, and its type tells what
+    ///   `mac1` covers.
     /// - Parameter hint: A tunnel to try first, whether it exists or not.
     /// - Returns: `nil` if `mac1` is valid under no tunnel's key.
-    /// - Complexity: O(tunnels) where the hint is wrong.
+    /// - Complexity: O(tunnels) where the hint is wrong: two hash blocks for each with WireGuard's
+    ///   initiation, one with that of profile `branchline`, which is hashed once before.
     public func find(_ message: ByteRegion, hint: Int32? = nil) -> Int32? {
         guard message.count > 2 * MAC16.count, count > 0 else { return nil }
-        let index = table.firstIndex(
-            of: MessageMAC.mac1Input(message), mac: MessageMAC.mac1Field(message),
-            hint: hint.flatMap { places[$0] })
+        let index = MessageMAC.withMAC1Input(message) {
+            table.firstIndex(
+                of: $0, mac: MessageMAC.mac1Field(message), hint: hint.flatMap { places[$0] })
+        }
         return index.map { tunnels[$0] }
     }
 }

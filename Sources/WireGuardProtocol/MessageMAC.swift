@@ -4,7 +4,8 @@ import PacketMemory
 
 /// Keys derived from a public key and a label, and the places of both MACs.
 ///
-/// Source: WireGuard paper, sections 5.4.4 and 5.4.7.
+/// Source: WireGuard paper, sections 5.4.4 and 5.4.7; for profile `branchline` the article
+/// ProfileBranchline, section 6.
 enum MessageMAC {
     /// The key of `mac1` in messages sent to the owner of `publicKey`.
     static func mac1Key(of publicKey: PublicKey) -> Digest32 {
@@ -16,9 +17,25 @@ enum MessageMAC {
         derive(cookieLabel, publicKey)
     }
 
-    /// What `mac1` covers; the field itself follows it.
-    static func mac1Input(_ message: ByteRegion) -> ByteRegion {
-        message.prefix(message.count - 2 * MAC16.count)
+    /// The `mac1` of a message, under the receiver's key.
+    ///
+    /// - Parameter message: Longer than both MACs, with its type in place.
+    static func mac1(of message: ByteRegion, key: Digest32) -> MAC16 {
+        withMAC1Input(message) { input in key.withBytes { BLAKE2s.mac(key: $0, input) } }
+    }
+
+    /// Lends what `mac1` is the MAC of: all of the message before the field, and in profile
+    /// `branchline` the hash of that, so that a long message is hashed once for many keys.
+    ///
+    /// - Parameter message: As for ``mac1(of:key:)``.
+    static func withMAC1Input<Result>(
+        _ message: ByteRegion, _ body: (ByteRegion) -> Result
+    ) -> Result {
+        let covered = message.prefix(message.count - 2 * MAC16.count)
+        switch WireGuardMessage.family(of: message) {
+        case .wireguard: return body(covered)
+        case .branchline: return BLAKE2s.hash(covered).withBytes(body)
+        }
     }
 
     static func mac1Field(_ message: ByteRegion) -> ByteRegion {

@@ -154,14 +154,18 @@ class SymmetricState:
         return kdf(2, self.ck, b"")
 
 
+def mac1(covered: bytes, receiver_static: bytes) -> bytes:
+    """Section 6."""
+    return mac(blake2s(b"mac1----", receiver_static), blake2s(covered))
+
+
 def with_macs(message: bytes, receiver_static: bytes, cookie: bytes | None = None) -> bytes:
-    message += mac(blake2s(b"mac1----", receiver_static), message)
+    message += mac1(message, receiver_static)
     return message + (mac(cookie, message) if cookie else bytes(16))
 
 
 def is_mac1_valid(message: bytes, receiver_static: bytes) -> bool:
-    key = blake2s(b"mac1----", receiver_static)
-    return hmac.compare_digest(mac(key, message[:-32]), message[-32:-16])
+    return hmac.compare_digest(mac1(message[:-32], receiver_static), message[-32:-16])
 
 
 @dataclass

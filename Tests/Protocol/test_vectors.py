@@ -109,6 +109,23 @@ def test_altered_initiations_are_refused(offset):
         responder.answer(sealed)
 
 
+def test_mac1_over_the_whole_message_is_refused():
+    vector = HANDSHAKES[0]
+    keys = {name: hybrid.public(bytes.fromhex(vector[f"{name}_static"]))
+            for name in ("initiator", "responder")}
+    initiator = initiator_of(vector)
+    initiator.write_initiation(bytes.fromhex(vector["timestamp"]))
+    for name, receiver, receive in (
+            ("initiation", "responder", responder_of(vector).answer),
+            ("response", "initiator", initiator.read_response)):
+        message = bytes.fromhex(vector[name])
+        key = hybrid.blake2s(b"mac1----", keys[receiver])
+        whole = message[:-32] + hybrid.mac(key, message[:-32]) + bytes(16)
+        with pytest.raises(hybrid.Refused, match="mac1"):
+            receive(whole)
+        receive(message)
+
+
 def test_an_encapsulation_key_that_is_not_reduced_is_refused():
     vector = HANDSHAKES[0]
     initiator = initiator_of(vector)

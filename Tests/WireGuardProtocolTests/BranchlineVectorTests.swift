@@ -36,7 +36,9 @@ struct BranchlineVectorTests {
         var data_from_initiator: String
         var last_data_from_initiator: String
         var keepalive_from_responder: String
+        var cookie: String
         var cookie_reply: String
+        var initiation_with_cookie: String
 
         var profile: TunnelProfile { cipher == "AESGCM" ? .branchlineAES : .branchlineChaCha }
     }
@@ -199,6 +201,16 @@ struct BranchlineVectorTests {
             ends.left.receive(stock, from: .test(2), now: 1)
                 == .dropped(.cookieReplyWithoutRequest))
         #expect(ends.left.receive(reply, from: .test(2), now: 1) == .accepted(ends.rightID))
+    }
+
+    @Test(arguments: indices) func mac2OfTheVectorCoversTheWholeMessage(_ index: Int) throws {
+        let vector = try vector(index)
+        let message = ByteArena(bytes(hex: vector.initiation_with_cookie))
+        #expect(message.whole.bytes.dropLast(16) == bytes(hex: vector.initiation).dropLast(16))
+        let mac2 = ByteArena.withCopy(of: bytes(hex: vector.cookie)) {
+            BLAKE2s.mac(key: $0, MessageMAC.mac2Input(message.whole))
+        }
+        #expect(mac2 == MAC16(copying: MessageMAC.mac2Field(message.whole)))
     }
 
     @Test func controlFramesMatchTheVectors() throws {

@@ -26,14 +26,15 @@ struct MAC1DirectoryTests {
         for key: PublicKey, byteCount: Int, _ random: inout SeededGenerator
     ) -> [UInt8] {
         let arena = ByteArena(random.bytes(byteCount))
-        MessageMAC.mac1Key(of: key)
-            .withBytes { BLAKE2s.mac(key: $0, MessageMAC.mac1Input(arena.whole)) }
+        arena.whole[WireGuardMessage.typeOffset + 1] = random.chance(percent: 50) ? 1 : 0
+        MessageMAC.mac1(of: arena.whole, key: MessageMAC.mac1Key(of: key))
             .write(to: MessageMAC.mac1Field(arena.whole))
         return arena.whole.bytes
     }
 
-    @Test func initiationsAndResponsesFindTheirReceiver() throws {
-        let pair = try Pair()
+    @Test(arguments: TunnelProfile.allCases)
+    func initiationsAndResponsesFindTheirReceiver(_ profile: TunnelProfile) throws {
+        let pair = try Pair(profile)
         let directory = Directory()
         for tunnel in 0..<100 as Range<Int32> {
             _ = directory.set(PrivateKey.generate().publicKey, for: tunnel)
@@ -51,6 +52,34 @@ struct MAC1DirectoryTests {
             #expect(directory.find(initiation, hint: hint) == 7)
             #expect(directory.find(response, hint: hint) == 205)
         }
+        // The other profile's mac1 is nobody's.
+        for message in [initiation, response] {
+            let owner = message == initiation ? pair.rightKey : pair.leftKey
+            #expect(directory.find(MessageMACTests.sealedAsOther(message, owner)) == nil)
+        }
+    }
+
+    @Test func tenantsOfBothProfilesAreToldApart() throws {
+        let directory = Directory()
+        let keys = (0..<40 as Range<UInt8>).map { PrivateKey.seeded(100 + $0).publicKey }
+        for (tunnel, key) in keys.enumerated() {
+            #expect(directory.set(key, for: Int32(tunnel)))
+        }
+        let branch = WireGuardDevice(workerCount: 1)
+        branch.setPrivateKey(.seeded(1), now: 0)
+        for (tunnel, key) in keys.enumerated() {
+            let id = try branch.addPeer(key, now: 0).orThrow()
+            branch.setEndpoint(id, .test(1), now: 0)
+            for profile in TunnelProfile.allCases {
+                branch.setProfile(id, profile, now: 0)
+                _ = branch.actions.drain()
+                let initiation = try branch.initiate(id, now: second).orThrow()
+                #expect(initiation.count == (profile.family == .wireguard ? 148 : 1_348))
+                for hint in [nil, Int32(tunnel), 3] {
+                    #expect(directory.find(initiation, hint: hint) == Int32(tunnel))
+                }
+            }
+        }
     }
 
     @Test func theIndependentVectorFindsItsReceiver() throws {
@@ -66,6 +95,21 @@ struct MAC1DirectoryTests {
         #expect(directory.set(responder.publicKey, for: 2))
         #expect(directory.find(bytes(hex: vector.initiation)) == 2)
         #expect(directory.find(bytes(hex: vector.response)) == 1)
+    }
+
+    @Test func theHybridVectorsFindTheirReceiver() throws {
+        let vectors = try BranchlineVectorTests.file.orThrow().handshakes
+        let directory = Directory()
+        for (place, vector) in vectors.enumerated() {
+            for (end, text) in [vector.initiator_static, vector.responder_static].enumerated() {
+                let key = try PrivateKey(hex: text.utf8).orThrow()
+                #expect(directory.set(key.publicKey, for: Int32(2 * place + end)))
+            }
+        }
+        for (place, vector) in vectors.enumerated() {
+            #expect(directory.find(bytes(hex: vector.response)) == Int32(2 * place))
+            #expect(directory.find(bytes(hex: vector.initiation)) == Int32(2 * place + 1))
+        }
     }
 
     /// What the directory finds is what each device alone would accept.

@@ -171,8 +171,7 @@ extension TunnelProfile {
 func sealedAnew(_ message: [UInt8], _ receiver: PrivateKey) -> [UInt8] {
     ByteArena.withCopy(of: message) { region in
         let key = MessageMAC.mac1Key(of: receiver.publicKey)
-        let mac = key.withBytes { BLAKE2s.mac(key: $0, MessageMAC.mac1Input(region)) }
-        mac.write(to: MessageMAC.mac1Field(region))
+        MessageMAC.mac1(of: region, key: key).write(to: MessageMAC.mac1Field(region))
         return region.bytes
     }
 }
