@@ -10,20 +10,30 @@ import WireGuardProtocol
 /// Handshake messages, which the kernel delivers to a socket of their own, so that a flood of them
 /// neither fills nor delays the data sockets.
 extension Engine {
+    /// Works on about as many datagrams as one pass may, on those first that the last one left.
     func receiveHandshakes() {
         guard let socket = sockets?.controlSocket else { return }
-        let count = socket.receive(handshakes, limit: EngineLimits.handshakesPerPass)
-        guard count > 0 else { return }
+        if handshakesLeft.isEmpty {
+            let count = socket.receive(handshakes, limit: EngineLimits.handshakesPerPass)
+            handshakesLeft = 0..<max(count, 0)
+        }
+        guard !handshakesLeft.isEmpty else { return }
         let now = Clock.monotonicNanoseconds()
-        let waiting = (0..<count).reduce(0) { $0 + datagramCount(ofMessage: $1) }
+        let waiting = handshakesLeft.reduce(0) { $0 + datagramCount(ofMessage: $1) }
         if waiting >= EngineLimits.handshakesWaitingUnderLoad {
             underLoadUntil = now + EngineLimits.underLoadNanoseconds
         }
-        for index in 0..<count { receiveMessage(index, now) }
+        // Each message may be a run of many datagrams; the last one that is begun is ended.
+        var room = EngineLimits.handshakesPerPass
+        while room > 0, let index = handshakesLeft.popFirst() {
+            room -= datagramCount(ofMessage: index)
+            receiveMessage(index, now)
+        }
         flushHandshakes()
         let isUnderLoad = now < underLoadUntil
             || tunnels.values.contains { now < $0.underLoadUntil }
-        if isUnderLoad { pauseHandshakes(socket, now) }
+        // The socket does not tell of what was left: the end of a pause does.
+        if isUnderLoad || !handshakesLeft.isEmpty { pauseHandshakes(socket, now) }
     }
 
     /// Lets handshake messages gather for a moment: under load, waking up for each would cost the

@@ -90,6 +90,7 @@ extension Engine {
         guard let group = sockets else { return }
         closedSocketDrops += UInt64(group.kernelDropCount)
         try? loop.remove(group.controlSocket.fileDescriptor)
+        handshakesLeft = 0..<0
         handshakeOutgoing.reset()
     }
 }

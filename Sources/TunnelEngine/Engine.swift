@@ -112,6 +112,8 @@ public final class Engine {
     var keyHints = TunnelHints(seed: SecureRandom.uint64())
     let handshakes = ReceiveBatch(
         messageCapacity: EngineLimits.handshakesPerPass, bytesPerMessage: EngineLimits.messageBytes)
+    /// Places of `handshakes` whose messages wait for the next pass.
+    var handshakesLeft = 0..<0
     var handshakeOutgoing = HandshakeOutbox()
     /// Of messages that belong to no tunnel.
     let handshakeDrops = CounterSet<DropReason>()

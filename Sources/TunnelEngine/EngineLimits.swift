@@ -138,7 +138,8 @@ public enum EngineLimits {
     /// Longest time that a sleeping worker keeps what a posted command took away, in nanoseconds.
     static let bellNanoseconds: UInt64 = 50_000_000
 
-    /// Handshake messages of one recvmmsg call on the control socket.
+    /// Messages of one recvmmsg call on the control socket, and datagrams after which a pass begins
+    /// no other message: the kernel coalesces dozens of them in one.
     static let handshakesPerPass = 128
     /// At least this many waiting handshake messages mean load: cookies are asked for (the
     /// kernel's and wireguard-go's threshold is an eighth of their queue).
