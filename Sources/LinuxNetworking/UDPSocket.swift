@@ -133,6 +133,17 @@ extension UDPSocket {
         try setBuffer(Int32(CLINUX_SO_SNDBUFFORCE), SO_SNDBUF, byteCount)
     }
 
+    /// Whether datagrams leave with Don't Fragment, whatever the kernel believes of the path, or may
+    /// be cut in two. A kernel that refuses leaves it as it is. IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
+    public func setDontFragment(_ isSet: Bool) {
+        try? descriptor.setOption(
+            Int32(IPPROTO_IP), IP_MTU_DISCOVER, isSet ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT)
+        guard family == .dualStack else { return }
+        try? descriptor.setOption(
+            Int32(IPPROTO_IPV6), IPV6_MTU_DISCOVER,
+            isSet ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_DONT)
+    }
+
     /// Marks what the socket sends, for routing rules; 0 for no mark. Needs CAP_NET_ADMIN. SO_MARK
     public func setFirewallMark(_ mark: UInt32) throws(Errno) {
         try descriptor.setOption(

@@ -21,13 +21,18 @@ public struct ControlFrame: Sendable {
     /// - Returns: Bytes written.
     @discardableResult
     public static func write(type: UInt8, value: ByteRegion, to region: ByteRegion) -> Int {
+        writeHeader(type: type, valueCount: value.count, to: region)
+        region.copy(from: value, to: headerCount)
+        return headerCount + value.count
+    }
+
+    /// Writes what a frame of `valueCount` bytes begins with.
+    static func writeHeader(type: UInt8, valueCount: Int, to region: ByteRegion) {
         precondition(
             type != padding && ControlFrames.mayBegin(with: type),
             "no such type of a control frame")
         region[0] = type
-        region.storeLittleEndian(UInt16(value.count), at: 1)
-        region.copy(from: value, to: headerCount)
-        return headerCount + value.count
+        region.storeLittleEndian(UInt16(valueCount), at: 1)
     }
 }
 

@@ -2,14 +2,23 @@ public import PacketMemory
 
 /// Tells a local sender that its packet has no way to go.
 ///
-/// Source: RFC 792; RFC 1122, section 3.2.2; RFC 1812, section 4.3.2.7; RFC 4443, sections 2.4(e)
-/// and 3.1. Limiting the rate is the caller's.
+/// Source: RFC 792; RFC 1122, section 3.2.2; RFC 1191, section 4; RFC 1812, section 4.3.2.7;
+/// RFC 4443, sections 2.4(e), 3.1 and 3.2. Limiting the rate is the caller's.
 public enum ICMPUnreachable {
+    /// Why a packet does not go on.
+    public enum Reason: Sendable, Hashable {
+        /// "Host unreachable" (IPv4) or "address unreachable" (IPv6).
+        case host
+        /// "Fragmentation needed" (IPv4) or "packet too big" (IPv6): no packet may be longer than
+        /// this, in bytes; 68 or more, with IPv6 1,280 or more.
+        case tooBig(mtu: Int)
+    }
+
     /// The longest answer in bytes: 576 for IPv4 (RFC 1812, section 4.3.2.3), the minimum MTU for
     /// IPv6 (RFC 4443, section 2.4(c)).
     public static func countMax(version: Int) -> Int { version == 4 ? 576 : 1_280 }
 
-    /// Writes "host unreachable" (IPv4) or "address unreachable" (IPv6), quoting the packet.
+    /// Writes the error, quoting the packet.
     ///
     /// - Parameter packet: The packet that cannot be delivered; any bytes.
     /// - Parameter source: The answer's source address. The packet's own destination is used where
@@ -18,13 +27,14 @@ public enum ICMPUnreachable {
     /// - Returns: Bytes written; 0 where no answer may be sent, or where there is no room for one
     ///   that says enough.
     public static func build(
-        for packet: ByteRegion, from source: IPAddress?, into answer: ByteRegion
+        _ reason: Reason = .host, for packet: ByteRegion, from source: IPAddress?,
+        into answer: ByteRegion
     ) -> Int {
         guard let view = IPPacket(packet), mayAnswer(view) else { return 0 }
         let sender = source.flatMap { $0.isIPv4 == (view.version == 4) ? $0 : nil }
         return view.version == 4
-            ? buildIPv4(view, sender ?? view.destination, answer)
-            : buildIPv6(view, sender ?? view.destination, answer)
+            ? buildIPv4(reason, view, sender ?? view.destination, answer)
+            : buildIPv6(reason, view, sender ?? view.destination, answer)
     }
 }
 
@@ -75,7 +85,7 @@ extension ICMPUnreachable {
     private static let hopsMax: UInt8 = 64
 
     private static func buildIPv4(
-        _ packet: IPPacket, _ source: IPAddress, _ answer: ByteRegion
+        _ reason: Reason, _ packet: IPPacket, _ source: IPAddress, _ answer: ByteRegion
     ) -> Int {
         let start = IPv4Field.headerCountMin
         let room = min(answer.count, countMax(version: 4)) &- start &- icmpHeaderCount
@@ -95,12 +105,16 @@ extension ICMPUnreachable {
         header.storeBigEndian(
             Checksum.finish(Checksum.sum(header)), at: IPv4Field.checksum)
         let message = answer.region(at: start, count: icmpHeaderCount &+ quoted)
-        writeMessage(message, type: 3, code: 1, quoting: packet, pseudoSum: 0)
+        switch reason {
+        case .host: writeMessage(message, type: 3, code: 1, quoting: packet)
+        case .tooBig(let mtu):
+            writeMessage(message, type: 3, code: 4, rest: UInt32(clamping: mtu), quoting: packet)
+        }
         return count
     }
 
     private static func buildIPv6(
-        _ packet: IPPacket, _ source: IPAddress, _ answer: ByteRegion
+        _ reason: Reason, _ packet: IPPacket, _ source: IPAddress, _ answer: ByteRegion
     ) -> Int {
         let start = IPv6Field.headerCount
         let room = min(answer.count, countMax(version: 6)) &- start &- icmpHeaderCount
@@ -121,18 +135,28 @@ extension ICMPUnreachable {
         let pseudo = Checksum.pseudoHeader(
             addressesOf: header, isIPv4: false, protocol: IPProtocol.icmpv6,
             transportCount: message.count)
-        writeMessage(message, type: 1, code: 3, quoting: packet, pseudoSum: pseudo)
+        switch reason {
+        case .host: writeMessage(message, type: 1, code: 3, quoting: packet, pseudoSum: pseudo)
+        case .tooBig(let mtu):
+            writeMessage(
+                message, type: 2, code: 0, rest: UInt32(clamping: mtu), quoting: packet,
+                pseudoSum: pseudo)
+        }
         return start &+ message.count
     }
 
-    /// Type, code, checksum, four unused bytes, and as much of the packet as the message holds.
+    /// Type, code, checksum, four bytes of their own meaning, and as much of the packet as the
+    /// message holds.
+    ///
+    /// - Parameter rest: An MTU; IPv4's has the lower two bytes, and IPv6's all four.
     private static func writeMessage(
-        _ message: ByteRegion, type: UInt8, code: UInt8, quoting packet: IPPacket,
-        pseudoSum: UInt64
+        _ message: ByteRegion, type: UInt8, code: UInt8, rest: UInt32 = 0,
+        quoting packet: IPPacket, pseudoSum: UInt64 = 0
     ) {
         message.prefix(icmpHeaderCount).fill(with: 0)
         message[0] = type
         message[1] = code
+        message.storeBigEndian(rest, at: 4)
         let quoted = packet.region.prefix(message.count &- icmpHeaderCount)
         message.copy(from: quoted, to: icmpHeaderCount)
         message.storeBigEndian(Checksum.finish(Checksum.sum(message, pseudoSum)), at: 2)

@@ -79,6 +79,11 @@ public struct IPPacket {
     /// The transport header and payload; empty without transport.
     @inlinable public var transport: ByteRegion { region.region(from: transportOffset) }
 
+    /// Whether routers may cut it in two: IPv4 without Don't Fragment.
+    public var mayBeFragmented: Bool {
+        version == 4 && region.bigEndian16(at: IPv4Field.fragment) & 0x4000 == 0
+    }
+
     @inlinable public var source: IPAddress {
         version == 4
             ? IPAddress(ipv4: sourceIPv4) : IPAddress(high: sourceHigh, low: sourceLow)

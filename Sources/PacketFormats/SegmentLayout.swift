@@ -125,6 +125,23 @@ extension SegmentLayout {
         return nil
     }
 
+    /// Makes TCP segments smaller.
+    ///
+    /// - Parameters:
+    ///   - byteCount: The most that a packet may have, headers included.
+    ///   - frameCount: The frame's size in bytes.
+    /// - Returns: `false`, and nothing has changed, for what is not TCP, for headers that leave no
+    ///   room, and for more segments than a frame may have.
+    mutating func shorten(to byteCount: Int, frameCount: Int) -> Bool {
+        let size = byteCount &- headerCount
+        guard kind == .tcp, size > 0, size <= segmentSize else { return false }
+        let segments = (frameCount &- headerCount &+ size &- 1) / size
+        guard segments <= Self.segmentsMax else { return false }
+        segmentSizeWord = UInt16(truncatingIfNeeded: size)
+        segmentCountWord = UInt16(truncatingIfNeeded: segments)
+        return true
+    }
+
     private mutating func keepFields(_ packet: IPPacket) {
         let region = packet.region
         if kind == .tcp {

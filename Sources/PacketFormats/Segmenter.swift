@@ -71,6 +71,15 @@ public struct Segmenter {
     /// The first packet's size in bytes without padding; no other is larger.
     public var firstPacketCount: Int { packetCount(0) }
 
+    /// Cuts the frame into packets of at most `byteCount` bytes: a TCP sender's segments may be
+    /// divided, its window and sequence numbers count bytes.
+    ///
+    /// Call before the first ``next()``.
+    /// - Returns: `false` where the frame cannot be cut like that; it is as before then.
+    public mutating func shorten(to byteCount: Int) -> Bool {
+        layout.shorten(to: byteCount, frameCount: frameCount)
+    }
+
     /// What all packets together come to as WireGuard messages: padding, headers and tags included.
     public var wireCount: Int {
         let last = segmentCount &- 1

@@ -17,6 +17,8 @@ extension Engine {
                 tunnels[tunnel]?.noteRoaming(peer, endpoint, local)
             case .answer(let tunnel, let peer, let packet, let time):
                 tunnels[tunnel]?.hand(on: packet, from: peer, at: time)
+            case .pathAnswer(let tunnel, let peer, let answer, let arrivedAt):
+                tunnels[tunnel]?.take(answer, from: peer, arrivedAt: arrivedAt)
             case .handshakeMessage(let bytes, let source, let local):
                 receiveHandshake(bytes, from: source, at: local)
             case .sourceRefused:

@@ -18,6 +18,8 @@ public enum EngineCounter: Int, CounterKey {
     case handshakeLimited
     /// What access rules do not allow; the filter counts by rule.
     case accessDenied
+    /// Longer than what the path to the peer carries, and not to be fragmented.
+    case packetTooBig
     /// Authentic frames of the profile `branchline` of a kind that is not known here.
     case controlFrameUnknown
     // Not drops.
@@ -25,6 +27,8 @@ public enum EngineCounter: Int, CounterKey {
     /// Packets in `background` because a budget was used up.
     case overBudget
     case icmpUnreachable
+    /// ICMP errors that name the path's MTU.
+    case icmpTooBig
     case tunReads
     case packetsRead
     case tunWrites
@@ -50,10 +54,12 @@ public enum EngineCounter: Int, CounterKey {
         case .rateLimited: "rate_limited"
         case .handshakeLimited: "handshake_limited"
         case .accessDenied: "access_denied"
+        case .packetTooBig: "packet_too_big"
         case .controlFrameUnknown: "control_frame_unknown"
         case .earlyMark: "early_mark"
         case .overBudget: "over_budget"
         case .icmpUnreachable: "icmp_unreachable"
+        case .icmpTooBig: "icmp_too_big"
         case .tunReads: "tun_reads"
         case .packetsRead: "packets_read"
         case .tunWrites: "tun_writes"

@@ -178,6 +178,10 @@ public enum EngineLimits {
     /// ICMP errors that one worker writes per second, and in one burst.
     static let icmpPerSecond = 1_000.0
     static let icmpBurst = 50.0
+    /// The least MTU that an IPv6 sender can be told.
+    static let ipv6MTUMin = 1_280
+    /// Nothing that arrived waits longer than this in nanoseconds; a clock that was set does.
+    static let arrivalAgeMax: UInt64 = 1_000_000_000
 
     // MARK: Handover to another process
 

@@ -60,6 +60,11 @@ extension Tunnel {
             }
         case .discardStaged(let peer):
             queueForAll(.discardStaged(peer))
+        case .sendProbe(let peer, let probe):
+            queue(.probe(peer, probe), for: device.homeWorker(peer))
+        case .limitPackets(let peer, let byteCount):
+            noteLimit(byteCount, of: peer)
+            queueForAll(.limitPackets(peer, byteCount: byteCount))
         case .sendHandshake, .endpointChanged:
             break
         }

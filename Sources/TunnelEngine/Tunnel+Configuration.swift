@@ -285,7 +285,7 @@ extension Tunnel {
             session: device.currentSession(id).flatMap { EngineStatus.KeyUse($0, now: now) },
             mismatch: device.lastProfileMismatch(id).map {
                 EngineStatus.ProfileMismatch($0, at: WallClock.now)
-            })
+            }, path: pathStatus(id))
     }
 
     private var offloadNames: [String] {

@@ -256,6 +256,8 @@ struct PeerState {
     var lostPackets: UInt64 = 0
     /// Local index of the session that the log last told of.
     var establishedIndex: UInt32?
+    /// The log told that its path carries less than the interface's MTU.
+    var isPathNarrow = false
 
     /// Tells peers apart in the log: the start of the public key, as `branchline show` has it.
     var name: String { String(publicKey.base64.prefix(10)) }

@@ -95,6 +95,11 @@ extension Worker {
             tunnels[tunnel].probeMarks = marks
         case .inject(let peer, let packet):
             inject(packet, to: peer, of: tunnel)
+        case .probe(let peer, let probe):
+            send(probe, to: peer, of: tunnel)
+        case .limitPackets(let peer, let byteCount):
+            guard tunnels[tunnel].peers.contains(peer) else { return }
+            tunnels[tunnel].peers[peer].packetMax = Int32(clamping: byteCount)
         case .setQoS(let qos):
             setQoS(qos, of: tunnel)
         case .setPeerQoS(let peer, let qos):

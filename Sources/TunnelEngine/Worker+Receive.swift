@@ -128,8 +128,9 @@ extension Worker {
             guard let frames = ControlFrames(plaintext) else {
                 return count(.innerMalformed, of: tunnel)
             }
-            receiveFrames(frames, of: tunnel)
-            return accept(session, datagram.count, &context)
+            accept(session, datagram.count, &context)
+            return receiveFrames(
+                frames, of: session, datagramByteCount: datagram.count, at: context.index)
         }
         guard let packet = IPPacket(plaintext) else {
             return count(.innerMalformed, of: tunnel)
@@ -153,14 +154,6 @@ extension Worker {
         }
         takeNote(of: packet, from: session.peer, of: tunnel)
         receivePacket(packet, of: tunnel, &context)
-    }
-
-    /// Skips frames that this version does not know, so that the profile can grow.
-    private mutating func receiveFrames(_ frames: ControlFrames, of tunnel: TunnelID) {
-        var frames = frames
-        var unknownCount = 0
-        while frames.next() != nil { unknownCount += 1 }
-        if unknownCount > 0 { count(.controlFrameUnknown, unknownCount, of: tunnel) }
     }
 
     /// Gives an answer to a probe to whoever asked; more than anybody asks for is nobody's.

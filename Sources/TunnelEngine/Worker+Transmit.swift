@@ -123,14 +123,19 @@ extension Worker {
     ) -> Bool {
         let (tunnel, slot) = (session.tunnel, departure.slot)
         let outer = mark(header, departure.trafficClass, to: session.peer, of: tunnel)
+        let packetMax = Int(tunnels[tunnel].peers[session.peer].packetMax)
         switch Segmenter.make(
             header: VirtioNetHeader(reading: frame),
             frame: frame.region(from: VirtioNetHeader.count),
-            capacityAfter: EngineLimits.frameTailBytes, paddingLimit: tunnels[tunnel].mtu)
+            capacityAfter: EngineLimits.frameTailBytes,
+            paddingLimit: min(tunnels[tunnel].mtu, packetMax))
         {
         case .invalid:
             return drop(slot, .invalidFrame, of: tunnel)
         case .segmenter(var segmenter):
+            guard segmenter.firstPacketCount <= packetMax
+                || fit(&segmenter, header, into: packetMax, of: tunnel)
+            else { return drop(slot, .packetTooBig, of: tunnel) }
             let packetCount = segmenter.segmentCount
             guard let counter = session.reserveCounters(packetCount) else {
                 return wait(slot, for: session.peer, of: tunnel)
@@ -140,6 +145,22 @@ extension Worker {
             frames.release(slot)
             return true
         }
+    }
+
+    /// Makes do with a path that carries less than the device's MTU, and tells the sender.
+    ///
+    /// - Returns: `false` if the frame cannot be sent. A TCP sender's is cut smaller, so that
+    ///   nothing is lost while it learns; what routers may cut is left to them.
+    private mutating func fit(
+        _ segmenter: inout Segmenter, _ packet: IPPacket, into byteCount: Int, of tunnel: TunnelID
+    ) -> Bool {
+        let mtu = packet.version == 4 ? byteCount : max(byteCount, EngineLimits.ipv6MTUMin)
+        guard segmenter.firstPacketCount > mtu else { return true }
+        if packet.mayBeFragmented, segmenter.segmentCount == 1 { return true }
+        if tunnels[tunnel].icmpBudget.take(now: now) {
+            answer(packet.region, with: .tooBig(mtu: mtu), in: tunnel)
+        }
+        return segmenter.shorten(to: mtu)
     }
 
     /// Keeps a frame until its peer has a session, and asks for one.
@@ -208,25 +229,9 @@ extension Worker {
         }
     }
 
-    /// Sends an empty packet, to confirm a session that this side initiated: behind what the socket
-    /// has no room for yet, if it is full.
+    /// Sends an empty packet, to confirm a session that this side initiated.
     mutating func sendKeepalive(to peer: PeerID, of tunnel: TunnelID) {
-        let byteCount = WireGuardMessage.TransportData.overhead
-        guard socket != nil, tunnels[tunnel].isUp,
-            tunnels[tunnel].peers[peer].destination != nil,
-            let session = tunnels[tunnel].peers[peer].session, session.isUsableForSending(now: now)
-        else { return }
-        guard flushSends() || hasRoom(byteCount), let counter = session.reserveCounters(1) else {
-            return count(.sendFailed, of: tunnel)
-        }
-        startRun(byteCount, tunnel: tunnel, peer: peer)
-        let datagram = transmitBuffer.whole.region(at: run.end, count: byteCount)
-        _ = session.seal(
-            counter: counter, packet: transmitBuffer.whole.prefix(0), into: datagram, with: cipher)
-        run.append(byteCount)
-        noteSent(session, isData: false, byteCount: byteCount)
-        closeRun()
-        _ = flushSends()
+        sendSingle(0, to: peer, of: tunnel) { _ in }
     }
 
     /// Sends a packet that no device gave us, or begins a handshake and forgets it: a probe that
@@ -235,22 +240,53 @@ extension Worker {
         guard socket != nil, tunnels[tunnel].isUp, tunnels[tunnel].peers.contains(peer),
             tunnels[tunnel].peers[peer].destination != nil
         else { return }
-        guard let session = tunnels[tunnel].peers[peer].session,
-            session.isUsableForSending(now: now)
-        else { return requestHandshake(peer, of: tunnel) }
+        guard tunnels[tunnel].peers[peer].session?.isUsableForSending(now: now) == true else {
+            return requestHandshake(peer, of: tunnel)
+        }
         let padded = WireGuardMessage.TransportData.paddedCount(packet.count, limit: .max)
-        let padding = [UInt8](repeating: 0, count: padded - packet.count)
-        let byteCount = padded + WireGuardMessage.TransportData.overhead
-        guard flushSends() || hasRoom(byteCount), let counter = session.reserveCounters(1) else {
-            return count(.sendFailed, of: tunnel)
+        sendSingle(padded, to: peer, of: tunnel, isData: true) { plaintext in
+            plaintext.fill(with: 0)
+            ByteArena.withCopy(of: packet) { plaintext.copy(from: $0) }
         }
-        startRun(byteCount, tunnel: tunnel, peer: peer)
-        let datagram = transmitBuffer.whole.region(at: run.end, count: byteCount)
-        ByteArena.withCopy(of: packet + padding) { plaintext in
-            _ = session.seal(counter: counter, packet: plaintext, into: datagram, with: cipher)
+    }
+
+    /// Sends one message at once, behind what the socket has no room for yet, or not at all.
+    ///
+    /// - Parameters:
+    ///   - byteCount: Of the plaintext, padding included; 0 for a keepalive.
+    ///   - mayBeFragmented: Without, it leaves with Don't Fragment, and only if nothing waits.
+    ///   - write: Fills the plaintext.
+    mutating func sendSingle(
+        _ byteCount: Int, to peer: PeerID, of tunnel: TunnelID, isData: Bool = false,
+        mayBeFragmented: Bool = true, _ write: (ByteRegion) -> Void
+    ) {
+        let datagramByteCount = byteCount + WireGuardMessage.TransportData.overhead
+        guard let socket, tunnels[tunnel].isUp, tunnels[tunnel].peers.contains(peer),
+            tunnels[tunnel].peers[peer].destination != nil,
+            let session = tunnels[tunnel].peers[peer].session, session.isUsableForSending(now: now)
+        else { return }
+        let isEmpty = flushSends()
+        guard isEmpty || mayBeFragmented && hasRoom(byteCount + datagramByteCount),
+            let counter = session.reserveCounters(1)
+        else { return count(.sendFailed, of: tunnel) }
+        startRun(datagramByteCount, tunnel: tunnel, peer: peer)
+        let datagram = transmitBuffer.whole.region(at: run.end, count: datagramByteCount)
+        let plaintext = transmitBuffer.whole.region(
+            at: run.end + datagramByteCount, count: byteCount)
+        write(plaintext)
+        _ = session.seal(counter: counter, packet: plaintext, into: datagram, with: cipher)
+        run.append(datagramByteCount)
+        noteSent(session, isData: isData, byteCount: datagramByteCount)
+        if !isData, byteCount > 0 {
+            tunnels[tunnel].peers[peer].activity?.noteControl(byteCount: datagramByteCount)
         }
-        run.append(byteCount)
-        noteSent(session, isData: true, byteCount: byteCount)
+        if !mayBeFragmented, let destination = tunnels[tunnel].peers[peer].destination {
+            // A device that is too small for it says so, which is an answer, too.
+            socket.setDontFragment(true)
+            _ = socket.send(datagram, to: destination)
+            socket.setDontFragment(false)
+            run = DatagramRun()
+        }
         closeRun()
         _ = flushSends()
     }
@@ -287,14 +323,16 @@ extension Worker {
     private mutating func refuse(
         _ slot: Int32, _ packet: ByteRegion, of tunnel: TunnelID
     ) -> Bool {
-        if tunnels[tunnel].icmpBudget.take(now: now) { sendUnreachable(packet, in: tunnel) }
+        if tunnels[tunnel].icmpBudget.take(now: now) { answer(packet, with: .host, in: tunnel) }
         frames.release(slot)
         return false
     }
 
-    private mutating func sendUnreachable(_ packet: ByteRegion, in tunnel: TunnelID) {
+    private mutating func answer(
+        _ packet: ByteRegion, with reason: ICMPUnreachable.Reason, in tunnel: TunnelID
+    ) {
         let answer = icmpPacket.whole.region(from: VirtioNetHeader.count)
-        let byteCount = ICMPUnreachable.build(for: packet, from: nil, into: answer)
+        let byteCount = ICMPUnreachable.build(reason, for: packet, from: nil, into: answer)
         guard byteCount > 0 else { return }
         icmpPacket.whole.prefix(VirtioNetHeader.count).fill(with: 0)
         let tun = tunnels[tunnel].tun
@@ -302,7 +340,8 @@ extension Worker {
             tunnels[tunnel].hasVirtioHeader
             ? tun.write(icmpPacket.whole.prefix(VirtioNetHeader.count + byteCount))
             : tun.write(answer.prefix(byteCount))
-        if written > 0 { count(.icmpUnreachable, of: tunnel) }
+        guard written > 0 else { return }
+        count(reason == .host ? .icmpUnreachable : .icmpTooBig, of: tunnel)
     }
 
     /// There is no port: what was read before that goes nowhere.

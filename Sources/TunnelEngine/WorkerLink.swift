@@ -69,6 +69,10 @@ enum TunnelCommand: Sendable {
     case watchAnswers(ProbeMarks?)
     /// Send a packet of our own to the peer, whoever else has its destination.
     case inject(PeerID, [UInt8])
+    /// Send a probe of the path at once, or not at all.
+    case probe(PeerID, PathProbe)
+    /// Send the peer no packet that is longer.
+    case limitPackets(PeerID, byteCount: Int)
     /// Class, order and mark frames by these settings; this worker's own instance.
     case setQoS(WorkerQoS)
     case setPeerQoS(PeerID, PeerQoS)
@@ -77,9 +81,9 @@ enum TunnelCommand: Sendable {
 
     var isUrgent: Bool {
         switch self {
-        case .sendStaged, .discardStaged, .setUp, .inject, .report: true
+        case .sendStaged, .discardStaged, .setUp, .inject, .probe, .report: true
         case .route, .addPeer, .removePeer, .setDestination, .install, .send, .retire, .setMTU,
-            .setLimits, .setAccess, .watchAnswers, .setQoS, .setPeerQoS:
+            .setLimits, .setAccess, .watchAnswers, .limitPackets, .setQoS, .setPeerQoS:
             false
         }
     }
@@ -97,6 +101,9 @@ enum WorkerEvent: Sendable {
     case handshakeMessage([UInt8], Endpoint, LocalAddress?)
     /// What may be an answer to an injected packet, and when it came.
     case answer(TunnelID, PeerID, [UInt8], UInt64)
+    /// A peer's answer to a probe of the path, and when it came, in microseconds of the clock that
+    /// probes are stamped by.
+    case pathAnswer(TunnelID, PeerID, PathAnswer, UInt64)
     /// An address of ours that datagrams left from is gone.
     case sourceRefused
     /// The TUN device was deleted.
@@ -109,7 +116,7 @@ enum WorkerEvent: Sendable {
     /// Whether somebody else decides how often it comes; the next one makes up for a lost one.
     var isBounded: Bool {
         switch self {
-        case .handshakeMessage, .roamed, .answer, .sourceRefused: true
+        case .handshakeMessage, .roamed, .answer, .pathAnswer, .sourceRefused: true
         case .attention, .confirmed, .deviceGone, .tunnelForgotten, .report: false
         }
     }

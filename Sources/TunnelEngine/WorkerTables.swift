@@ -100,6 +100,8 @@ struct WorkerPeer {
     var destination: Destination?
     /// Frames that wait for a session, oldest first; `nil` while there are none.
     var staged: [Int32]?
+    /// The longest inner packet that the path carries, padding included.
+    var packetMax = Int32.max
     var qos = PeerQoS()
 }
 

@@ -97,6 +97,27 @@ extension EngineStatus.PeerHealth {
             session?.messagesMax = try UAPI.number(key, value, line)
         case "session_rekey_sec": session?.rekeySeconds = try UAPI.number(key, value, line)
         case "session_end_sec": session?.endSeconds = try UAPI.number(key, value, line)
+        case "path_mtu":
+            path = EngineStatus.Path(mtu: try UAPI.number(key, value, line))
+        default: try path?.read(key, value, line)
+        }
+    }
+}
+
+extension EngineStatus.Path {
+    fileprivate mutating func read(
+        _ key: String, _ value: String, _ line: Int
+    ) throws(UAPIError) {
+        switch key {
+        case "path_mtu_confirmed": isMTUConfirmed = value == "true"
+        case "path_rtt_us": roundTripMicroseconds = try UAPI.number(key, value, line)
+        case "path_rtt_min_us": roundTripMinMicroseconds = try UAPI.number(key, value, line)
+        case "path_jitter_us": jitterMicroseconds = try UAPI.number(key, value, line)
+        case "path_loss_ppm":
+            let millionths: UInt32 = try UAPI.number(key, value, line)
+            lossShare = Double(millionths) / 1e6
+        case "path_probes": probes = try UAPI.number(key, value, line)
+        case "path_answers": answers = try UAPI.number(key, value, line)
         default: return
         }
     }
@@ -134,6 +155,7 @@ extension UAPI {
                 text.appendLine("mismatch", "\(mismatch.spoken.rawValue) \(mismatch.ageSeconds)")
             }
             if let session = peer.session { append(session, to: &text) }
+            if let path = peer.path { append(path, to: &text) }
         }
         text.appendLine("errno", 0)
         text.appendWiping("\n".utf8)
@@ -147,6 +169,24 @@ extension UAPI {
         text.appendLine("session_messages_max", session.messagesMax)
         if let seconds = session.rekeySeconds { text.appendLine("session_rekey_sec", seconds) }
         text.appendLine("session_end_sec", session.endSeconds)
+    }
+
+    private static func append(_ path: EngineStatus.Path, to text: inout [UInt8]) {
+        text.appendLine("path_mtu", path.mtu)
+        text.appendLine("path_mtu_confirmed", path.isMTUConfirmed)
+        let times = [
+            ("path_rtt_us", path.roundTripMicroseconds),
+            ("path_rtt_min_us", path.roundTripMinMicroseconds),
+            ("path_jitter_us", path.jitterMicroseconds),
+        ]
+        for (key, value) in times {
+            if let value { text.appendLine(key, value) }
+        }
+        if let loss = path.lossShare {
+            text.appendLine("path_loss_ppm", Int((loss * 1e6).rounded()))
+        }
+        text.appendLine("path_probes", path.probes)
+        text.appendLine("path_answers", path.answers)
     }
 
     static func onOneLine(_ value: String) -> String {

@@ -31,11 +31,13 @@ public struct EngineStatus: Sendable, Equatable {
         public var session: KeyUse?
         /// What the peer was heard to speak instead, and nothing that fits since.
         public var mismatch: ProfileMismatch?
+        /// What probes say of the way to it; `nil` where nothing is probed.
+        public var path: Path?
 
         public init(
             publicKey: PublicKey, receivedPackets: UInt64 = 0, lostPackets: UInt64 = 0,
             profile: TunnelProfile = .wireguard, session: KeyUse? = nil,
-            mismatch: ProfileMismatch? = nil
+            mismatch: ProfileMismatch? = nil, path: Path? = nil
         ) {
             self.publicKey = publicKey
             self.receivedPackets = receivedPackets
@@ -43,6 +45,7 @@ public struct EngineStatus: Sendable, Equatable {
             self.profile = profile
             self.session = session
             self.mismatch = mismatch
+            self.path = path
         }
 
         /// Share of the peer's packets that did not arrive, 0 to 1; `nil` before the first packet.
@@ -76,6 +79,40 @@ public struct EngineStatus: Sendable, Equatable {
             self.messagesMax = messagesMax
             self.rekeySeconds = rekeySeconds
             self.endSeconds = endSeconds
+        }
+    }
+
+    /// The way to a peer, by probes that it answers.
+    public struct Path: Sendable, Hashable {
+        /// Smoothed, and the least of the last minute or two, in microseconds; `nil` before the
+        /// first answer.
+        public var roundTripMicroseconds: UInt64?
+        public var roundTripMinMicroseconds: UInt64?
+        /// Of the way from here to the peer, in microseconds.
+        public var jitterMicroseconds: UInt64?
+        /// Share of messages from here that did not arrive lately, 0 to 1; `nil` while unknown.
+        public var lossShare: Double?
+        /// Probes sent, and how many of them were answered.
+        public var probes: UInt64
+        public var answers: UInt64
+        /// The longest packet with its outer headers that is sent, in bytes.
+        public var mtu: Int
+        /// Whether such a one has arrived.
+        public var isMTUConfirmed: Bool
+
+        public init(
+            roundTripMicroseconds: UInt64? = nil, roundTripMinMicroseconds: UInt64? = nil,
+            jitterMicroseconds: UInt64? = nil, lossShare: Double? = nil, probes: UInt64 = 0,
+            answers: UInt64 = 0, mtu: Int = 0, isMTUConfirmed: Bool = false
+        ) {
+            self.roundTripMicroseconds = roundTripMicroseconds
+            self.roundTripMinMicroseconds = roundTripMinMicroseconds
+            self.jitterMicroseconds = jitterMicroseconds
+            self.lossShare = lossShare
+            self.probes = probes
+            self.answers = answers
+            self.mtu = mtu
+            self.isMTUConfirmed = isMTUConfirmed
         }
     }
 

@@ -20,6 +20,10 @@ public enum Action: Sendable {
     case sendStagedOrKeepalive(PeerID)
     /// Send an empty transport message.
     case sendKeepalive(PeerID)
+    /// Send a probe of the path now, or not at all.
+    case sendProbe(PeerID, PathProbe)
+    /// Send the peer no inner packet that is longer, padding included.
+    case limitPackets(PeerID, byteCount: Int)
     /// Drop what is staged: no handshake succeeded in time.
     case discardStaged(PeerID)
     /// Send to the peer at this endpoint from now on; `nil` if none is known any more.

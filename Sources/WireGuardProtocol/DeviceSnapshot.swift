@@ -76,7 +76,10 @@ extension WireGuardDevice {
         timestampFloor = try reader.timestamp()
         try restorePeers(from: &reader)
         // Arms what the data path had asked for, should it not be armed.
-        for case let peer? in peers { noteActivity(peer.id, now: now) }
+        for case let peer? in peers {
+            noteActivity(peer.id, now: now)
+            if peer.current != nil { wakePath(of: peer, now: now) }
+        }
     }
 
     /// Tells a data path that knows of none of every session, in order.
@@ -174,7 +177,7 @@ extension Peer {
             writer.write(UInt64(bitPattern: wallClock.seconds))
             writer.write(wallClock.nanoseconds)
         }
-        for kind in PeerDeadlines.Kind.allCases { writer.write(deadlines[kind] ?? .max) }
+        for kind in PeerDeadlines.Kind.carriedOver { writer.write(deadlines[kind] ?? .max) }
         activity.write(to: &writer)
         writer.write(pending) { $1.write(to: &$0) }
         writer.write(current) { $1.write(to: &$0) }
@@ -210,7 +213,7 @@ extension Peer {
             WallClock(
                 seconds: Int64(bitPattern: try reader.uint64()), nanoseconds: try reader.uint32())
         }
-        for kind in PeerDeadlines.Kind.allCases {
+        for kind in PeerDeadlines.Kind.carriedOver {
             let deadline = try reader.uint64()
             deadlines[kind] = deadline == .max ? nil : deadline
         }

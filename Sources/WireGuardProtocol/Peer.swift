@@ -42,6 +42,13 @@ final class Peer {
     /// Monotonic nanoseconds; `nil` before the first.
     var lastInitiationAcceptedAt: UInt64?
 
+    /// Measures the way to it, once there is a session; `nil` without one of profile `branchline`.
+    var path: PathMonitor?
+    /// It must begin anew.
+    var isPathStale = false
+    /// The longest inner packet that the data path was told to send.
+    var packetMax: Int?
+
     /// When the last handshake completed.
     var lastHandshake: WallClock?
     var deadlines = PeerDeadlines()
@@ -92,6 +99,13 @@ struct PeerDeadlines {
         case persistentKeepalive
         /// Retire all sessions.
         case zeroKeys
+        /// Measure the path.
+        case path
+
+        /// Those that another process goes on with; measuring begins anew.
+        static let carriedOver: [Kind] = [
+            .handshake, .answer, .keepalive, .persistentKeepalive, .zeroKeys,
+        ]
     }
 
     // Named fields: optimised by Swift 6.3.1, an InlineArray in a class lost stores.
@@ -100,6 +114,7 @@ struct PeerDeadlines {
     private var keepalive = never
     private var persistentKeepalive = never
     private var zeroKeys = never
+    private var path = never
 
     subscript(kind: Kind) -> UInt64? {
         get {
@@ -110,6 +125,7 @@ struct PeerDeadlines {
                 case .keepalive: keepalive
                 case .persistentKeepalive: persistentKeepalive
                 case .zeroKeys: zeroKeys
+                case .path: path
                 }
             return time == Self.never ? nil : time
         }
@@ -121,12 +137,14 @@ struct PeerDeadlines {
             case .keepalive: keepalive = time
             case .persistentKeepalive: persistentKeepalive = time
             case .zeroKeys: zeroKeys = time
+            case .path: path = time
             }
         }
     }
 
     var earliest: UInt64? {
-        let earliest = min(handshake, answer, keepalive, persistentKeepalive, zeroKeys)
+        let earliest = min(
+            min(handshake, answer, keepalive), min(persistentKeepalive, zeroKeys, path))
         return earliest == Self.never ? nil : earliest
     }
 

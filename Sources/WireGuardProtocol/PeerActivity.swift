@@ -11,6 +11,7 @@ import Synchronization
 public final class PeerActivity: Sendable {
     private let sentBytes = Atomic<UInt64>(0)
     private let receivedByteTotal = Atomic<UInt64>(0)
+    private let controlBytes = Atomic<UInt64>(0)
     // Monotonic nanoseconds; 0 stands for never, or for nothing owed.
     private let lastSent = Atomic<UInt64>(0)
     private let lastReceived = Atomic<UInt64>(0)
@@ -65,6 +66,11 @@ extension PeerActivity {
         guard isData, keepaliveOwedSince.load(ordering: .relaxed) == 0 else { return false }
         keepaliveOwedSince.store(max(now, 1), ordering: .sequentiallyConsistent)
         return arm(Flag.keepaliveTimer)
+    }
+
+    /// Notes that some of those bytes, either way, were of control frames.
+    public func noteControl(byteCount: Int) {
+        controlBytes.wrappingAdd(UInt64(truncatingIfNeeded: byteCount), ordering: .relaxed)
     }
 
     /// Asks for a handshake: no usable session, or one that is due for new keys.
@@ -168,6 +174,11 @@ extension PeerActivity {
     /// The later of the last packet sent and the last received.
     var lastTraversal: UInt64 {
         max(lastSent.load(ordering: .relaxed), lastReceived.load(ordering: .relaxed))
+    }
+
+    /// Bytes both ways but for control frames.
+    var carriedBytes: UInt64 {
+        transmittedBytes &+ receivedBytes &- controlBytes.load(ordering: .relaxed)
     }
 
     private func load(_ debt: Debt) -> UInt64 {

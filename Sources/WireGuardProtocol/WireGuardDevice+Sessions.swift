@@ -53,6 +53,7 @@ extension WireGuardDevice {
     func move(_ peer: Peer, to endpoint: Endpoint?) {
         guard peer.endpoint != endpoint else { return }
         peer.endpoint = endpoint
+        renewPath(of: peer)
         actions.append(.endpointChanged(peer.id, endpoint))
     }
 
@@ -133,6 +134,7 @@ extension WireGuardDevice {
         peer.mismatch = nil
         schedule(peer, .handshake, at: nil)
         peer.lastHandshake = wallClock(at: now)
+        wakePath(of: peer, now: now)
         peer.activity.clear(PeerActivity.Flag.handshakeRequested)
     }
 

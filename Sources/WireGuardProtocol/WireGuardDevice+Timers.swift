@@ -44,6 +44,7 @@ extension WireGuardDevice {
                 schedule(peer, .handshake, at: now)
             }
         }
+        wakePath(of: peer, now: now)
         if activity.isSet(PeerActivity.Flag.answerTimer), peer.deadlines[.answer] == nil {
             let since = activity.owedSince(.answer, now: now)
             let timeout = ProtocolConstants.newHandshakeTimeout + jitter()
@@ -76,6 +77,7 @@ extension WireGuardDevice {
         case .keepalive: keepaliveDue(peer, now: now)
         case .persistentKeepalive: persistentKeepaliveDue(peer, now: now, wallClock: wallClock)
         case .zeroKeys: retireSessions(of: peer)
+        case .path: pathDue(peer, now: now)
         }
     }
 

@@ -34,6 +34,10 @@ public final class WireGuardDevice {
     var wallClockAnchor: (now: UInt64, wallClock: WallClock)?
     let noPresharedKey = PresharedKey(Secret32())
     let scratch = HandshakeScratch()
+    /// The longest inner packet, padding included, in bytes.
+    var packetMax = 1_420
+    /// Between probes of a path with traffic, in nanoseconds.
+    var pathInterval = PathMonitor.activeInterval
 
     /// - Parameters:
     ///   - tunnel: Differs between devices that share `indices`.
@@ -118,6 +122,7 @@ extension WireGuardDevice {
         guard let peer = peer(id), peer.profile != profile else { return }
         peer.profile = profile
         peer.mismatch = nil
+        endPath(of: peer)
         renewSession(of: peer, now: now)
     }
 

@@ -1,0 +1,116 @@
+/// What is known of the way to a peer and back, by probes.
+///
+/// Source: RFC 6298, section 2 (round trip), RFC 3550, section 6.4.1 (jitter).
+public struct PathEstimate: Sendable, Hashable {
+    /// Smoothed round trip, its mean deviation and the least of the last minute or two, in
+    /// nanoseconds. The time that either end took to answer is not in it.
+    public var roundTrip: UInt64 = 0
+    public var roundTripVariation: UInt64 = 0
+    public var roundTripMin: UInt64 = 0
+    /// How much the time from here to the peer differs from one probe to the next, in nanoseconds.
+    public var jitter: UInt64 = 0
+    /// Share of messages from here that did not arrive, 0 to 1, of the last ten seconds or so;
+    /// `nil` before there were any.
+    public var lossShare: Double?
+    /// Probes, and answers to them.
+    public var probeCount: UInt64 = 0
+    public var answerCount: UInt64 = 0
+    /// UDP payload bytes of the longest datagram that is sent, and whether such a one has passed.
+    public var datagramByteCountMax = 0
+    public var isDatagramSizeConfirmed = false
+
+    /// How long the answer to a probe of size may take before the probe counts as lost, in
+    /// nanoseconds.
+    ///
+    /// Source: RFC 6298, section 2.3, with a floor for what a busy processor adds.
+    var answerTimeout: UInt64 {
+        guard answerCount > 0 else { return Self.firstTimeout }
+        let timeout = roundTrip &+ max(4 &* roundTripVariation, Self.timeoutSlack)
+        return min(max(timeout, Self.timeoutMin), Self.timeoutMax)
+    }
+
+    private static let firstTimeout: UInt64 = ProtocolConstants.second
+    private static let timeoutSlack: UInt64 = 50 * ProtocolConstants.millisecond
+    private static let timeoutMin: UInt64 = 100 * ProtocolConstants.millisecond
+    private static let timeoutMax: UInt64 = 2 * ProtocolConstants.second
+}
+
+/// Makes an estimate of single answers.
+struct PathEstimator {
+    private(set) var estimate = PathEstimate()
+    private var lastTransit: Int64?
+    /// The least round trip of this minute, and since when it counts.
+    private var minimum: UInt64 = .max
+    private var minimumSince: UInt64 = 0
+    private var session: UInt32?
+    private var counts: (expected: UInt64, received: UInt64) = (0, 0)
+    private var recentExpected = 0.0
+    private var recentLost = 0.0
+    private var lossAt: UInt64 = 0
+
+    private static let minimumWindow: UInt64 = 60 * ProtocolConstants.second
+    private static let lossWindow = 10e9
+
+    mutating func noteProbe() { estimate.probeCount &+= 1 }
+
+    mutating func note(datagramByteCountMax: Int, isConfirmed: Bool) {
+        estimate.datagramByteCountMax = datagramByteCountMax
+        estimate.isDatagramSizeConfirmed = isConfirmed
+    }
+
+    /// - Parameters:
+    ///   - roundTrip: In nanoseconds, without what the peer kept the answer back.
+    ///   - transit: From here to the peer, in nanoseconds and of unknown offset.
+    mutating func note(roundTrip: UInt64, transit: Int64, now: UInt64) {
+        if estimate.answerCount == 0 {
+            estimate.roundTrip = roundTrip
+            estimate.roundTripVariation = roundTrip / 2
+        } else {
+            let old = estimate.roundTrip
+            let deviation = old > roundTrip ? old - roundTrip : roundTrip - old
+            estimate.roundTripVariation = estimate.roundTripVariation / 4 * 3 + deviation / 4
+            estimate.roundTrip = old / 8 * 7 + roundTrip / 8
+        }
+        if let lastTransit {
+            let difference = transit.subtractingReportingOverflow(lastTransit).partialValue
+            let size = min(difference.magnitude, Self.minimumWindow)
+            estimate.jitter = estimate.jitter / 16 * 15 + size / 16
+        }
+        lastTransit = transit
+        noteMinimum(roundTrip, now)
+        estimate.answerCount &+= 1
+    }
+
+    private mutating func noteMinimum(_ roundTrip: UInt64, _ now: UInt64) {
+        if estimate.answerCount == 0 {
+            minimumSince = now
+            estimate.roundTripMin = roundTrip
+        } else if MonotonicTime.elapsed(from: minimumSince, to: now) > Self.minimumWindow {
+            estimate.roundTripMin = min(minimum, roundTrip)
+            minimum = .max
+            minimumSince = now
+        }
+        minimum = min(minimum, roundTrip)
+        estimate.roundTripMin = min(estimate.roundTripMin, roundTrip)
+    }
+
+    /// Takes up what the peer has counted of one session.
+    mutating func note(session: UInt32, expected: UInt64, received: UInt64, now: UInt64) {
+        defer {
+            self.session = session
+            counts = (expected, received)
+        }
+        guard session == self.session, expected >= counts.expected, received >= counts.received
+        else { return }
+        let newExpected = Double(expected - counts.expected)
+        // What arrives late was counted as lost before.
+        let newLost = newExpected - Double(received - counts.received)
+        let age = Double(MonotonicTime.elapsed(from: lossAt, to: now))
+        let share = max(0, 1 - age / Self.lossWindow)
+        recentExpected = recentExpected * share + newExpected
+        recentLost = max(0, recentLost * share + newLost)
+        lossAt = now
+        guard recentExpected > 0 else { return }
+        estimate.lossShare = min(recentLost / recentExpected, 1)
+    }
+}
