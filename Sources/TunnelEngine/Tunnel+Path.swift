@@ -17,7 +17,9 @@ extension Tunnel {
     func noteLimit(_ byteCount: Int, of id: PeerID) {
         guard let peer = peers[id], let pathMTU = device.pathMTU(id) else { return }
         if byteCount < settings.mtu {
-            log.info("peer \(peer.name): path MTU \(pathMTU), packets up to \(byteCount) bytes")
+            let words = "path MTU \(pathMTU), packets up to \(byteCount) bytes"
+            // Many steps of a search follow the first.
+            log.log(level: peer.isPathNarrow ? .debug : .info, "peer \(peer.name): \(words)")
         } else if peer.isPathNarrow {
             log.info("peer \(peer.name): path carries the interface's MTU again")
         }

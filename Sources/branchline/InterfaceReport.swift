@@ -22,6 +22,19 @@ struct InterfaceReport: Encodable {
         let lostPackets: UInt64?
         let lossShare: Double?
         let wrongProfile: WrongProfile?
+        let path: Path?
+    }
+
+    /// The way to a peer, as probes find it.
+    struct Path: Encodable {
+        let roundTripMs: Double?
+        let roundTripMinMs: Double?
+        let jitterMs: Double?
+        let lossShare: Double?
+        let probes: UInt64
+        let answers: UInt64
+        let mtu: Int
+        let isMtuConfirmed: Bool
     }
 
     /// What a joined network's rules do here.
@@ -126,6 +139,23 @@ extension InterfaceReport.Peer {
         lostPackets = health?.lostPackets
         lossShare = health?.lossShare
         wrongProfile = WrongProfile(peer, health, name: name, node: node)
+        path = health?.path.map(InterfaceReport.Path.init)
+    }
+}
+
+extension InterfaceReport.Path {
+    fileprivate init(_ path: EngineStatus.Path) {
+        func milliseconds(_ microseconds: UInt64?) -> Double? {
+            microseconds.map { Double($0) / 1_000 }
+        }
+        roundTripMs = milliseconds(path.roundTripMicroseconds)
+        roundTripMinMs = milliseconds(path.roundTripMinMicroseconds)
+        jitterMs = milliseconds(path.jitterMicroseconds)
+        lossShare = path.lossShare
+        probes = path.probes
+        answers = path.answers
+        mtu = path.mtu
+        isMtuConfirmed = path.isMTUConfirmed
     }
 }
 

@@ -21,7 +21,10 @@ struct Status: ParsableCommand {
 
             \(InterfaceReport.jsonHelp) Also received_packets, lost_packets, loss_share \
             (0 to 1), wrong_profile (spoken, seconds_ago, advice) where it speaks another profile \
-            than it is configured for and, where it is known, name of each peer, and engine: \
+            than it is configured for, path where probes measure it (round_trip_ms, smoothed, \
+            round_trip_min_ms of the last minute or two, jitter_ms and loss_share of the way to \
+            the peer, probes, answers, mtu with outer headers and is_mtu_confirmed) and, where it \
+            is known, name of each peer, and engine: \
             version, uptime_seconds, mtu, worker_count, cipher, offloads, fallbacks, drops with \
             the number of packets for each reason, access where the network's rules are enforced, \
             with connections, connections_max, refused_connections and denials by nearest rule, \
@@ -208,12 +211,13 @@ extension InterfaceReport {
     }
 
     private func peerTable(now: UInt64) -> [String] {
+        // Only peers of our own profile answer probes.
+        let hasPaths = peers.contains { $0.path != nil }
         var table = TextTable(
-            header: [
-                "PEER", "PROFILE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "LOSS",
-                "ALLOWED IPS",
-            ])
+            header: ["PEER", "PROFILE", "ENDPOINT", "HANDSHAKE", "RECEIVED", "SENT", "LOSS"]
+                + (hasPaths ? ["LOSS OUT", "RTT", "PATH MTU"] : []) + ["ALLOWED IPS"])
         for peer in peers {
+            let path = peer.path.map(\.cells) ?? ["-", "-", "-"]
             table.append([
                 peer.name.map(Text.line) ?? String(peer.publicKey.prefix(Self.shortKeyCount)),
                 TunnelProfile(rawValue: peer.profile)?.profileWord ?? peer.profile,
@@ -222,8 +226,7 @@ extension InterfaceReport {
                 Text.bytes(peer.receivedBytes),
                 Text.bytes(peer.transmittedBytes),
                 Text.percent(peer.lossShare),
-                Self.shortList(peer.allowedIps),
-            ])
+            ] + (hasPaths ? path : []) + [Self.shortList(peer.allowedIps)])
         }
         return table.lines(indentation: 2)
             + peers.compactMap(\.wrongProfile).map { "  \($0.line)" }
@@ -259,6 +262,15 @@ extension InterfaceReport {
     /// Characters of a key that tell peers apart at a glance.
     private static let shortKeyCount = 10
     private static let listedMax = 3
+}
+
+extension InterfaceReport.Path {
+    /// Loss, round trip with jitter, and MTU.
+    fileprivate var cells: [String] {
+        var time = roundTripMs.map { "\(Text.decimal($0, 1))" } ?? "-"
+        if let jitterMs, roundTripMs != nil { time += " ±\(Text.decimal(jitterMs, 1)) ms" }
+        return [Text.percent(lossShare), time, isMtuConfirmed ? String(mtu) : "\(mtu)?"]
+    }
 }
 
 extension String {
