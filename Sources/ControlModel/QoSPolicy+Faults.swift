@@ -216,6 +216,8 @@ extension QoSPolicy {
             }
             if let rate = line.uplinkRate { faults.checkLinkRate(rate, "uplink_rate", what) }
             if let rate = line.downlinkRate { faults.checkLinkRate(rate, "downlink_rate", what) }
+            faults.checkMinimum(
+                line.uplinkMinimumRate, "uplink_minimum_rate", line.uplinkRate, "uplink_rate", what)
             faults.checkOverhead(line.overheadBytes, what)
         }
     }
@@ -232,6 +234,7 @@ extension QoSPolicy {
         }
         if let link {
             faults.checkLinkRate(link.rate, "rate", "link")
+            faults.checkMinimum(link.minimumRate, "minimum_rate", link.rate, "rate", "link")
             faults.checkOverhead(link.overheadBytes, "link")
         }
         for (key, peer) in (peers ?? [:]).sorted(by: { $0.key < $1.key }) {
@@ -257,6 +260,16 @@ extension PolicyFaults {
                 what,
                 "\(name) is \(range.lowerBound) to \(range.upperBound) bits per second")
         }
+    }
+
+    /// A rate that is followed needs room to move.
+    fileprivate mutating func checkMinimum(
+        _ minimum: Int64?, _ name: String, _ rate: Int64?, _ rateName: String, _ what: String
+    ) {
+        guard let minimum else { return }
+        checkLinkRate(minimum, name, what)
+        guard let rate else { return add(what, "\(name) without \(rateName) changes nothing") }
+        if minimum >= rate { add(what, "\(name) is not below \(rateName)") }
     }
 
     fileprivate mutating func checkOverhead(_ bytes: Int?, _ what: String) {

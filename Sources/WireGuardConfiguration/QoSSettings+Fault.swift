@@ -50,6 +50,10 @@ extension QoSSettings {
         }
         for (key, peer) in peers {
             if let fault = peer.link?.fault() { return "the peer \(key.base64)'s \(fault)" }
+            if peer.link?.minimumBitsPerSecond != nil {
+                return "the peer \(key.base64)'s rate has a minimum; only this side's line is "
+                    + "followed"
+            }
         }
         return nil
     }
@@ -79,6 +83,15 @@ extension QoSSettings.Link {
         guard Self.overheadRange.contains(overheadBytes) else {
             return "overhead is \(overheadBytes) bytes; accepted: "
                 + QoSSettings.words(Self.overheadRange)
+        }
+        guard let minimumBitsPerSecond else { return nil }
+        guard Self.rateRange.contains(minimumBitsPerSecond) else {
+            return "minimum is \(minimumBitsPerSecond) bit/s; accepted: "
+                + QoSSettings.words(Self.rateRange)
+        }
+        guard minimumBitsPerSecond < bitsPerSecond else {
+            return "minimum is \(minimumBitsPerSecond) bit/s, which is not below its rate of "
+                + "\(bitsPerSecond)"
         }
         return nil
     }

@@ -50,6 +50,7 @@ extension UAPI {
 
     static func words(_ link: QoSSettings.Link) -> String {
         "\(link.bitsPerSecond) \(link.overheadBytes)"
+            + (link.minimumBitsPerSecond.map { " \($0)" } ?? "")
     }
 
     /// The name comes last: it may hold anything but a new line.

@@ -12,10 +12,16 @@ public struct QoSSettings: Sendable, Hashable {
         public var bitsPerSecond: Int64
         /// What the line adds to each outer IP packet, in bytes: 14 for Ethernet.
         public var overheadBytes: Int
+        /// The line's rate changes, from here to ``bitsPerSecond``, and is followed as peers
+        /// measure it; `nil`: it is always the same. Of this side's line only.
+        public var minimumBitsPerSecond: Int64?
 
-        public init(bitsPerSecond: Int64, overheadBytes: Int = 14) {
+        public init(
+            bitsPerSecond: Int64, overheadBytes: Int = 14, minimumBitsPerSecond: Int64? = nil
+        ) {
             self.bitsPerSecond = bitsPerSecond
             self.overheadBytes = overheadBytes
+            self.minimumBitsPerSecond = minimumBitsPerSecond
         }
 
         /// The queue stays here, and out of the line's own buffer.

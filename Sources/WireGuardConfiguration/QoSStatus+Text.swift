@@ -67,6 +67,13 @@ extension QoSStatus {
                 let overhead: Int = NumberText.decimal(words[1])
             else { throw UAPI.malformed(key, line) }
             link = QoSSettings.Link(bitsPerSecond: rate, overheadBytes: overhead)
+        case "link_minimum": link?.minimumBitsPerSecond = try UAPI.number(key, value, line)
+        case "link_now": following = Following(bitsPerSecond: try UAPI.number(key, value, line))
+        // A later version may have other reasons.
+        case "link_change": following?.cause = Following.Cause(rawValue: value)
+        case "link_late_nsec": following?.delayNanoseconds = try UAPI.number(key, value, line)
+        case "link_change_age_nsec":
+            following?.ageNanoseconds = try UAPI.number(key, value, line)
         case "link_shared": isLinkShared = try UAPI.truth(key, value, line)
         case "link_wire_bytes": linkWireBytes = try UAPI.number(key, value, line)
         case "flows": flowCount = try UAPI.number(key, value, line)
@@ -146,7 +153,7 @@ extension UAPI {
     public static func serialize(_ status: QoSStatus) -> [UInt8] {
         var text: [UInt8] = []
         text.appendLine("classify", status.isClassifying)
-        if let link = status.link { text.appendLine("link", words(link)) }
+        if let link = status.link { append(link, status.following, to: &text) }
         if status.isLinkShared { text.appendLine("link_shared", true) }
         text.appendCount("link_wire_bytes", status.linkWireBytes)
         text.appendCount("flows", status.flowCount)
@@ -165,6 +172,22 @@ extension UAPI {
         text.appendLine("errno", 0)
         text.appendWiping("\n".utf8)
         return text
+    }
+
+    /// The line itself as ever, for programs that know no more.
+    private static func append(
+        _ link: QoSSettings.Link, _ following: QoSStatus.Following?, to text: inout [UInt8]
+    ) {
+        var fixed = link
+        fixed.minimumBitsPerSecond = nil
+        text.appendLine("link", words(fixed))
+        if let minimum = link.minimumBitsPerSecond { text.appendLine("link_minimum", minimum) }
+        guard let following else { return }
+        text.appendLine("link_now", following.bitsPerSecond)
+        guard let cause = following.cause else { return }
+        text.appendLine("link_change", cause.rawValue)
+        text.appendCount("link_late_nsec", following.delayNanoseconds)
+        text.appendCount("link_change_age_nsec", following.ageNanoseconds)
     }
 
     private static func append(_ one: QoSStatus.ClassStatus, to text: inout [UInt8]) {

@@ -44,6 +44,32 @@ public struct QoSStatus: Sendable, Equatable {
         }
     }
 
+    /// How the rate of a line is followed.
+    public struct Following: Sendable, Equatable {
+        /// Why the rate is another one than before.
+        public enum Cause: String, CaseIterable, Sendable {
+            /// The line was used, and nothing was late.
+            case raised
+            /// Packets were late.
+            case late
+            /// No probe was answered although the line was used.
+            case silence
+            /// Back towards the whole rate, as little passes or nobody measures.
+            case idle
+        }
+
+        /// What the line is taken to have now.
+        public var bitsPerSecond: Int64
+        /// Of the latest change; `nil` before the first.
+        public var cause: Cause?
+        /// How late packets were then.
+        public var delayNanoseconds: UInt64 = 0
+        /// Since then.
+        public var ageNanoseconds: UInt64 = 0
+
+        public init(bitsPerSecond: Int64) { self.bitsPerSecond = bitsPerSecond }
+    }
+
     /// What was seen of requests and their answers, by class, service and peer.
     public struct Measure: Sendable, Equatable {
         public var trafficClass: TrafficClass
@@ -74,6 +100,8 @@ public struct QoSStatus: Sendable, Equatable {
     public var isClassifying = true
     /// The line of this side.
     public var link: QoSSettings.Link?
+    /// `nil` where its rate is always the same.
+    public var following: Following?
     /// Whether other tunnels leave by that line, too.
     public var isLinkShared = false
     /// Bytes on that line, overhead included; 0 where it is shared, as nobody's own.

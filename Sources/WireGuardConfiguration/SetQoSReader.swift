@@ -158,10 +158,16 @@ struct SetQoSReader {
     }
 
     private func link(_ value: String, _ line: Int) throws(UAPIError) -> QoSSettings.Link {
-        let (rate, overhead) = try pair("link", value, line)
+        let words = value.split(separator: " ", omittingEmptySubsequences: false).map(String.init)
+        guard (2...3).contains(words.count) else {
+            throw refusal(
+                line, "link is \(quoted(value)); accepted: rate and overhead, and a minimum of the "
+                    + "rate where it is followed")
+        }
         return QoSSettings.Link(
-            bitsPerSecond: try number("link", rate, line),
-            overheadBytes: try number("link", overhead, line))
+            bitsPerSecond: try number("link", words[0], line),
+            overheadBytes: try number("link", words[1], line),
+            minimumBitsPerSecond: words.count == 3 ? try number("link", words[2], line) : nil)
     }
 
     private func budget(_ value: String, _ line: Int) throws(UAPIError) -> QoSSettings.Budget {

@@ -209,6 +209,27 @@ def test_a_line_of_all_tenants_is_nobodys_to_count(fake, run):
     assert report["paths"][0]["link"]["is_shared"] is False
 
 
+def test_a_line_that_is_followed_is_told_with_its_range_and_the_reason(fake, run):
+    daemon = fake()
+    daemon.head = ["classify=true", "link=40000000 14", "link_minimum=5000000", "link_now=10000000"]
+    text = run("qos", daemon.interface).stdout
+    assert row(text, "link").startswith("link 10.00 Mbit/s, held to 9.50 Mbit/s, "), text
+    assert row(text, "followed") == (
+        "followed from 5.00 Mbit/s to 40.00 Mbit/s; not changed yet, or no peer measures"), text
+    daemon.head += ["link_change=late", "link_late_nsec=23400000",
+                    "link_change_age_nsec=3000000000"]
+    text = run("qos", daemon.interface).stdout
+    assert row(text, "followed").endswith("; cut, as packets were 23 ms late, 3.0 s ago"), text
+    report, = json.loads(run("qos", daemon.interface, "--json").stdout)
+    link = report["link"]
+    assert (link["bits_per_second"], link["shaped_bits_per_second"]) == (40_000_000, 9_500_000)
+    assert (link["minimum_bits_per_second"], link["current_bits_per_second"]) == (
+        5_000_000, 10_000_000)
+    assert (link["latest_change"], link["latest_change_late_ms"]) == ("late", 23.4)
+    assert link["latest_change_age_ms"] == 3000
+    assert "current_bits_per_second" not in report["paths"][0]["link"]
+
+
 # --- explain --------------------------------------------------------------------------------------
 
 

@@ -59,6 +59,7 @@ import Testing
         Case(#""budget":{"bytes":9007199254740991,"per_seconds":31622400}"#),
         Case(#""classify":false,"read_usage":true"#),
         Case(#""links":{"plant-7":{"uplink_rate":8000}}"#),
+        Case(#""links":{"a":{"uplink_rate":8001,"uplink_minimum_rate":8000}}"#),
         Case(#""links":{"A.b":{"downlink_rate":10000000000000,"overhead_bytes":256}}"#),
         Case(#""links":{"c":{"uplink_rate":8000,"downlink_rate":8000,"overhead_bytes":0}}"#),
         // The narrower one comes first.
@@ -146,6 +147,15 @@ import Testing
             #""links":{"a":{"uplink_rate":8000,"overhead_bytes":-1}}"#,
             "link of a: overhead_bytes is 0 to 256"),
         Case(
+            #""links":{"a":{"uplink_rate":9000,"uplink_minimum_rate":9000}}"#,
+            "link of a: uplink_minimum_rate is not below uplink_rate"),
+        Case(
+            #""links":{"a":{"uplink_rate":9000,"uplink_minimum_rate":0}}"#,
+            "link of a: uplink_minimum_rate is 8000 to 10000000000000 bits per second"),
+        Case(
+            #""links":{"a":{"downlink_rate":9000,"uplink_minimum_rate":8000}}"#,
+            "link of a: uplink_minimum_rate without uplink_rate changes nothing"),
+        Case(
             #""links":{"a b":{"uplink_rate":8000}}"#,
             "link of a b: a node's name is 1 to 63 letters, digits, hyphens and points"),
         Case(
@@ -188,6 +198,7 @@ import Testing
 
     static let soundLocally: [Case] = [
         Case(#""link":{"rate":8000}"#),
+        Case(#""link":{"rate":8001,"minimum_rate":8000}"#),
         Case(#""link":{"rate":10000000000000,"overhead_bytes":0},"minimum_rate":10000000000000"#),
         Case(#""peers":{"\#(key)":{"rate":8000,"overhead_bytes":22}}"#),
         Case(#""peers":{"\#(key)":{"outer":"off"}}"#),
@@ -199,6 +210,12 @@ import Testing
         Case(
             #""link":{"rate":7999}"#, "link: rate is 8000 to 10000000000000 bits per second"),
         Case(#""link":{"rate":0}"#, "link: rate is 8000 to 10000000000000 bits per second"),
+        Case(
+            #""link":{"rate":9000,"minimum_rate":9001}"#,
+            "link: minimum_rate is not below rate"),
+        Case(
+            #""link":{"rate":9000,"minimum_rate":7999}"#,
+            "link: minimum_rate is 8000 to 10000000000000 bits per second"),
         Case(
             #""link":{"rate":8000},"minimum_rate":8001"#,
             "rates: the minimum is above the rate of the link"),

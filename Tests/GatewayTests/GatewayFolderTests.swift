@@ -85,6 +85,9 @@ import WireGuardConfiguration
             #"{"link":{"rate":10000000000001}}"#, #"{"link":{"rate":8000,"overhead_bytes":1}}"#,
             #"{"link":{"rate":8000,"overheadBytes":-1}}"#,
             #"{"link":{"rate":8000,"overheadBytes":257}}"#,
+            #"{"link":{"rate":9000,"minimumRate":7999}}"#,
+            #"{"link":{"rate":9000,"minimumRate":9000}}"#,
+            #"{"link":{"rate":9000,"minimum_rate":8000}}"#,
         ] {
             try write(text, to: "gateway")
             #expect(throws: TenantFault.self, "\(text)") { try folder.settings() }
@@ -101,6 +104,9 @@ import WireGuardConfiguration
         try folder.save(
             GatewaySettings(link: .init(rate: 10_000_000_000_000, overheadBytes: 256)))
         #expect(try folder.settings().link?.overheadBytes == 256)
+        try folder.save(GatewaySettings(link: .init(rate: 8_001, minimumRate: 8_000)))
+        let followed = try folder.settings().link?.line
+        #expect(followed == .init(bitsPerSecond: 8_001, minimumBitsPerSecond: 8_000))
         try folder.save(GatewaySettings())
         let text = try String(contentsOfFile: folder.file("gateway"), encoding: .utf8)
         #expect(!text.contains("link"))

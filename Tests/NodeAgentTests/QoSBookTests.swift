@@ -11,7 +11,8 @@ import WireGuardConfiguration
     private let network = Network()
     private let lines = """
         "links":{"hq":{"uplink_rate":9000000},"node-1":{"uplink_rate":1000000,\
-        "downlink_rate":2000000,"overhead_bytes":22},"node-2":{"downlink_rate":3000000}}
+        "uplink_minimum_rate":400000,"downlink_rate":2000000,"overhead_bytes":22},\
+        "node-2":{"downlink_rate":3000000}}
         """
 
     private func policy(_ text: String) throws -> QoSPolicy {
@@ -79,7 +80,10 @@ import WireGuardConfiguration
         book.note(peer(9, name: "hq"), of: Network.node(9))
         book.note(try policy(lines))
         let settings = book.takeSettings()
-        #expect(settings.link == .init(bitsPerSecond: 1_000_000, overheadBytes: 22))
+        #expect(
+            settings.link
+                == .init(
+                    bitsPerSecond: 1_000_000, overheadBytes: 22, minimumBitsPerSecond: 400_000))
         #expect(settings.peers.isEmpty, "a gateway's line is shared, and the gateway's affair")
     }
 

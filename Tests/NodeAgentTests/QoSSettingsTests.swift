@@ -121,6 +121,21 @@ import WireGuardConfiguration
         #expect(QoSSettings.Link(rate: rate, overheadBytes: nil) == nil)
     }
 
+    @Test(arguments: [7_999, 0, -1, 9_000, 9_001, .max] as [Int64])
+    func aMinimumThatLeavesNothingToFollowIsNone(_ minimum: Int64) {
+        #expect(
+            QoSSettings.Link(rate: 9_000, minimum: minimum, overheadBytes: nil)
+                == QoSSettings.Link(bitsPerSecond: 9_000))
+    }
+
+    @Test func aMinimumBelowTheRateIsTaken() throws {
+        let local: QoSPolicy = try APIJSON.decode(
+            from: #"{"link":{"rate":8001,"minimum_rate":8000}}"#.utf8)
+        let settings = QoSSettings(policy: nil, local: local)
+        #expect(settings.link == .init(bitsPerSecond: 8_001, minimumBitsPerSecond: 8_000))
+        #expect(settings.fault() == nil)
+    }
+
     @Test func linesAtTheBoundsAreTaken() {
         for rate in [8_000, 10_000_000_000_000] as [Int64] {
             #expect(QoSSettings.Link(rate: rate, overheadBytes: 257)

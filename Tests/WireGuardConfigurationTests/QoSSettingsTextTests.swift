@@ -25,7 +25,7 @@ import WireGuardConfiguration
     @Test func settingsReadAsWritten() throws {
         let request = """
             set_qos=1
-            link=20000000 18
+            link=20000000 18 5000000
             service=tcp 10.9.0.0/24 443,8000-8100 token chat at HQ
             service=* fd00::/8 * - named only
             believe=18 token
@@ -36,7 +36,8 @@ import WireGuardConfiguration
 
             """
         var expected = QoSSettings()
-        expected.link = .init(bitsPerSecond: 20_000_000, overheadBytes: 18)
+        expected.link = .init(
+            bitsPerSecond: 20_000_000, overheadBytes: 18, minimumBitsPerSecond: 5_000_000)
         let places = try ["10.9.0.0/24", "fd00::/8"].map { try #require(IPPrefix($0)) }
         expected.services = [
             .init(
@@ -53,7 +54,8 @@ import WireGuardConfiguration
     }
 
     @Test(arguments: [
-        "novelty=1", "link=1000", "link=x 14", "link=1000 14 1", "link=-1000 14",
+        "novelty=1", "link=1000", "link=x 14", "link=5000 14 x", "link=5000 14 ",
+        "link=5000 14 1000 1", "link=-1000 14",
         "link=9999999999999999999 14", "classify=yes", "mark_inner=1", "priority_percent=",
         "priority_percent=1\npriority_percent=1", "weight=token", "weight=tokens 1",
         "weight=token 1\nweight=token 1", "believe=64 token", "believe=AF21 token",
@@ -77,6 +79,7 @@ import WireGuardConfiguration
 
     /// Bounds and one beyond them, at both ends.
     @Test(arguments: [
+        ("link=5000 14 4999", "link=5000 14 5000"), ("link=5000 14 1000", "link=5000 14 999"),
         ("link=1000 14", "link=999 14"), ("link=10000000000000 0", "link=10000000000001 0"),
         ("link=1000 1000", "link=1000 1001"), ("priority_percent=1", "priority_percent=0"),
         ("priority_percent=99", "priority_percent=100"), ("weight=bulk 1", "weight=bulk 0"),
@@ -92,6 +95,10 @@ import WireGuardConfiguration
         (
             "public_key=\(Samples.peerHex[0])\nlink=1000 14",
             "public_key=\(Samples.peerHex[0])\nlink=0 14"
+        ),
+        (
+            "link=5000 14 1000\npublic_key=\(Samples.peerHex[0])\nlink=5000 14",
+            "link=5000 14 1000\npublic_key=\(Samples.peerHex[0])\nlink=5000 14 1000"
         ),
     ])
     func boundsHold(accepted: String, refused: String) throws {

@@ -20,6 +20,8 @@ import WireGuardConfiguration
     }
 
     @Test(arguments: [
+        "link=5 6 1\nerrno=0\n\n", "link=5 6\nlink_minimum=x\nerrno=0\n\n",
+        "link=5 6\nlink_now=-1\nerrno=0\n\n",
         "", "errno=-71\n\n", "classify=1\nerrno=0\n\n", "link=5\nerrno=0\n\n",
         "link=5 -1\nerrno=0\n\n", "flows=x\nerrno=0\n\n", "class=best\nerrno=0\n\n",
         "class=token\npackets=-1\nerrno=0\n\n", "class=token\nsojourn=1,,2\nerrno=0\n\n",
@@ -39,6 +41,9 @@ import WireGuardConfiguration
     @Test func keysOfLaterVersionsArePassedOver() throws {
         let text = """
             novelty=x
+            link=5 6
+            link_now=4
+            link_change=novelty
             class=bulk
             novelty=x
             bytes=7
@@ -51,6 +56,7 @@ import WireGuardConfiguration
 
             """
         let status = try QoSStatus(answer: Array(text.utf8))
+        #expect(status.following == .init(bitsPerSecond: 4))
         #expect(status.classes.first?.bytes == 7)
         #expect(status.paths.first?.link == .init(bitsPerSecond: 5, overheadBytes: 6))
         #expect(status.measures.count == 1)
@@ -71,6 +77,11 @@ import WireGuardConfiguration
         let key = try #require(PublicKey(hex: Samples.peerHex[1]))
         var status = QoSStatus()
         status.link = .init(bitsPerSecond: 200_000_000, overheadBytes: 22)
+        status.link?.minimumBitsPerSecond = 5_000_000
+        var following = QoSStatus.Following(bitsPerSecond: 7_000_000)
+        (following.cause, following.delayNanoseconds) = (.late, 23_000_000)
+        following.ageNanoseconds = 9
+        status.following = following
         status.isLinkShared = true
         status.linkWireBytes = .max
         status.flowCount = 3

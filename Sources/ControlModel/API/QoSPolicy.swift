@@ -79,13 +79,18 @@ public struct QoSPolicy: Codable, Hashable, Sendable {
         public var downlinkRate: Int64?
         /// What the line adds to each outer IP packet; 14 where absent.
         public var overheadBytes: Int?
+        /// The uplink's rate changes, from here to ``uplinkRate``, and is followed; always the same
+        /// where absent.
+        public var uplinkMinimumRate: Int64?
 
         public init(
-            uplinkRate: Int64? = nil, downlinkRate: Int64? = nil, overheadBytes: Int? = nil
+            uplinkRate: Int64? = nil, downlinkRate: Int64? = nil, overheadBytes: Int? = nil,
+            uplinkMinimumRate: Int64? = nil
         ) {
             self.uplinkRate = uplinkRate
             self.downlinkRate = downlinkRate
             self.overheadBytes = overheadBytes
+            self.uplinkMinimumRate = uplinkMinimumRate
         }
     }
 
@@ -94,10 +99,13 @@ public struct QoSPolicy: Codable, Hashable, Sendable {
         /// In bits per second.
         public var rate: Int64
         public var overheadBytes: Int?
+        /// As ``NodeLink/uplinkMinimumRate``.
+        public var minimumRate: Int64?
 
-        public init(rate: Int64, overheadBytes: Int? = nil) {
+        public init(rate: Int64, overheadBytes: Int? = nil, minimumRate: Int64? = nil) {
             self.rate = rate
             self.overheadBytes = overheadBytes
+            self.minimumRate = minimumRate
         }
     }
 

@@ -9,15 +9,20 @@ public struct GatewaySettings: Hashable, Sendable {
         public var rate: Int64
         /// What the line adds to each outer IP packet.
         public var overheadBytes: Int
+        /// The rate changes, from here to ``rate``, and is followed; `nil`: it is always the same.
+        public var minimumRate: Int64?
 
-        public init(rate: Int64, overheadBytes: Int = 14) {
+        public init(rate: Int64, overheadBytes: Int = 14, minimumRate: Int64? = nil) {
             self.rate = rate
             self.overheadBytes = overheadBytes
+            self.minimumRate = minimumRate
         }
 
         /// As the engine takes it.
         public var line: QoSSettings.Link {
-            QoSSettings.Link(bitsPerSecond: rate, overheadBytes: overheadBytes)
+            QoSSettings.Link(
+                bitsPerSecond: rate, overheadBytes: overheadBytes,
+                minimumBitsPerSecond: minimumRate)
         }
     }
 
@@ -59,6 +64,21 @@ public struct GatewaySettings: Hashable, Sendable {
             return TenantFault(
                 .invalidValue, "\"link.overheadBytes\" is 0 to \(overheads.upperBound)")
         }
+        return minimumFault()
+    }
+
+    private func minimumFault() -> TenantFault? {
+        guard let link, let minimum = link.minimumRate else { return nil }
+        let rates = PolicyLimits.linkRates
+        if !rates.contains(minimum) {
+            return TenantFault(
+                .invalidValue,
+                "\"link.minimumRate\" is \(rates.lowerBound) to \(rates.upperBound) bits per "
+                    + "second")
+        }
+        guard minimum < link.rate else {
+            return TenantFault(.invalidValue, "\"link.minimumRate\" is not below \"link.rate\"")
+        }
         return nil
     }
 }
@@ -82,7 +102,7 @@ extension GatewaySettings: Codable {
 
 extension GatewaySettings.Link: Codable {
     enum CodingKeys: String, CodingKey, CaseIterable {
-        case rate, overheadBytes
+        case rate, overheadBytes, minimumRate
     }
 
     public init(from decoder: any Decoder) throws {
@@ -91,5 +111,6 @@ extension GatewaySettings.Link: Codable {
         self.init(rate: try values.decode(Int64.self, forKey: .rate))
         overheadBytes =
             try values.decodeIfPresent(Int.self, forKey: .overheadBytes) ?? overheadBytes
+        minimumRate = try values.decodeIfPresent(Int64.self, forKey: .minimumRate)
     }
 }

@@ -79,7 +79,9 @@ struct QoSBook: Sendable {
         var settings = QoSSettings(policy: policy, local: local)
         let line = links[name]
         settings.link = settings.link
-            ?? QoSSettings.Link(rate: line?.uplinkRate, overheadBytes: line?.overheadBytes)
+            ?? QoSSettings.Link(
+                rate: line?.uplinkRate, minimum: line?.uplinkMinimumRate,
+                overheadBytes: line?.overheadBytes)
         settings.ceiling = ceiling?.trafficClass
         // No grant allows more; what lowers it for one peer stands with the peer.
         settings.peersCeiling = ClassCeiling.token.trafficClass

@@ -41,7 +41,9 @@ extension QoSSettings {
         for policy in nearest.reversed() {
             classMarks.merge(policy.marking?.marks ?? [:]) { _, new in new }
         }
-        link = local?.link.flatMap { Link(rate: $0.rate, overheadBytes: $0.overheadBytes) }
+        link = local?.link.flatMap {
+            Link(rate: $0.rate, minimum: $0.minimumRate, overheadBytes: $0.overheadBytes)
+        }
         for (key, peer) in (local?.peers ?? [:]) {
             guard let key = PublicKey(base64: key) else { continue }
             peers[key] = Peer(peer)
@@ -63,12 +65,14 @@ extension QoSSettings {
 
 extension QoSSettings.Link {
     /// - Returns: `nil` for no rate of a line.
-    init?(rate: Int64?, overheadBytes: Int?) {
+    init?(rate: Int64?, minimum: Int64? = nil, overheadBytes: Int?) {
         guard let rate = rate.within(PolicyLimits.linkRates) else { return nil }
         self.init(
             bitsPerSecond: rate,
             overheadBytes: overheadBytes.within(PolicyLimits.overheadBytes)
-                ?? Self.ethernetOverheadBytes)
+                ?? Self.ethernetOverheadBytes,
+            minimumBitsPerSecond: minimum.within(PolicyLimits.linkRates)
+                .flatMap { $0 < rate ? $0 : nil })
     }
 
     private static var ethernetOverheadBytes: Int { 14 }

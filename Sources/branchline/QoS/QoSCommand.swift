@@ -96,7 +96,8 @@ struct QoSSet: AsyncParsableCommand {
             The file is JSON, and what it leaves out is as it is by itself: \
             \(QoSLocal.fileHelp) For the coordinator also minimum_rate and maximum_rate of the \
             tenant at gateways, the minimum as far as a gateway's own file allows it, and links by \
-            the name of a node, each with uplink_rate, downlink_rate and overhead_bytes. Rates are \
+            the name of a node, each with uplink_rate, downlink_rate and overhead_bytes, and \
+            uplink_minimum_rate where the uplink's rate changes and is to be followed. Rates are \
             in bits per second. The policy is stored and handed out to nodes, which follow it at \
             once. For example:
 

@@ -62,7 +62,9 @@ struct QoSLocal: ParsableCommand {
             discussion: """
                 The file is JSON, and what it leaves out is as it is by itself: link with the \
                 rate of this side's line in bits per second and overhead_bytes, what the line \
-                adds to each packet (14 for Ethernet); peers by public key, each with rate and \
+                adds to each packet (14 for Ethernet), and where the rate changes minimum_rate: \
+                it is then followed between the two, as far as peers of profile branchline \
+                measure it; peers by public key, each with rate, which is always the same, and \
                 overhead_bytes of a line of its own, outer and ceiling; \(fileHelp) For example:
 
                   sudo branchline qos local set wg0 qos.json

@@ -13,6 +13,15 @@ struct QoSReport: Encodable {
         let overheadBytes: Int
         /// By all tenants of a gateway.
         let isShared: Bool
+        /// `nil` where its rate is always the same, and below.
+        let minimumBitsPerSecond: Int64?
+        /// What the line is taken to have now; ``shapedBitsPerSecond`` is of it.
+        let currentBitsPerSecond: Int64?
+        /// `nil` before the first change, and below.
+        let latestChange: String?
+        let latestChangeAgeMs: UInt64?
+        /// How late packets were; `nil` where the change was for something else.
+        let latestChangeLateMs: Double?
         /// `nil` of a shared line, and below.
         let wireBytes: UInt64?
         /// On the line while we looked.
@@ -95,7 +104,7 @@ struct QoSReport: Encodable {
         isClassifying = status?.isClassifying
         link = status?.link.map {
             Link(
-                $0, isShared: status?.isLinkShared ?? false,
+                $0, status?.following, isShared: status?.isLinkShared ?? false,
                 wireBytes: status?.linkWireBytes ?? 0, before: before?.linkWireBytes ?? 0,
                 seconds: seconds)
         }
@@ -119,7 +128,7 @@ struct QoSReport: Encodable {
             Path(
                 peer: path.peer.base64, name: tunnel.peerNames[path.peer.base64],
                 link: Link(
-                    path.link, isShared: false, wireBytes: path.wireBytes,
+                    path.link, nil, isShared: false, wireBytes: path.wireBytes,
                     before: (pathsBefore[path.peer] ?? path).wireBytes, seconds: seconds),
                 queuedPackets: path.queuedPackets, queuedBytes: path.queuedBytes)
         }
@@ -149,8 +158,10 @@ struct QoSReport: Encodable {
     static let jsonHelp = """
         With --json: a list with one object per interface: interface, tenant on a gateway, \
         is_classifying, link where its rate is known (bits_per_second, shaped_bits_per_second, \
-        overhead_bytes, is_shared, and where it is not wire_bytes and wire_bits_per_second), \
-        flow_count, flow_capacity, \
+        overhead_bytes, is_shared, and where it is not wire_bytes and wire_bits_per_second; where \
+        its rate is followed also minimum_bits_per_second, current_bits_per_second and, once it \
+        has changed, latest_change (raised, late, silence or idle), latest_change_age_ms and \
+        latest_change_late_ms), flow_count, flow_capacity, \
         evicted_flows, is_over_budget, over_budget_packets, sojourn_bounds_us; classes with \
         traffic_class, packets, bytes, bits_per_second, queued_packets, queued_bytes, \
         sojourn_counts (one for each bound, since the daemon began, and one above), \
@@ -164,12 +175,21 @@ struct QoSReport: Encodable {
 
 extension QoSReport.Link {
     fileprivate init(
-        _ link: QoSSettings.Link, isShared: Bool, wireBytes: UInt64, before: UInt64,
-        seconds: Double
+        _ link: QoSSettings.Link, _ following: QoSStatus.Following?, isShared: Bool,
+        wireBytes: UInt64, before: UInt64, seconds: Double
     ) {
         bitsPerSecond = link.bitsPerSecond
+        minimumBitsPerSecond = link.minimumBitsPerSecond
+        currentBitsPerSecond = following?.bitsPerSecond
+        latestChange = following?.cause?.rawValue
+        latestChangeAgeMs = following?.cause.map { _ in
+            (following?.ageNanoseconds ?? 0) / 1_000_000
+        }
+        latestChangeLateMs = following?.cause == .late
+            ? Double(following?.delayNanoseconds ?? 0) / 1e6 : nil
         shapedBitsPerSecond = Int64(
-            Double(link.bitsPerSecond) * QoSSettings.Link.shapedShare)
+            Double(following?.bitsPerSecond ?? link.bitsPerSecond)
+                * QoSSettings.Link.shapedShare)
         overheadBytes = link.overheadBytes
         self.isShared = isShared
         self.wireBytes = isShared ? nil : wireBytes
@@ -226,6 +246,7 @@ extension QoSReport {
 
     private var facts: [(name: String, value: String)] {
         var facts = [("link", link?.words ?? "of no known rate, so nothing is held back here")]
+        if let words = link?.followingWords { facts.append(("followed", words)) }
         let flows = "\(flowCount ?? 0) of \(flowCapacity ?? 0) flows known"
         let evicted = evictedFlows ?? 0
         facts.append((
@@ -282,9 +303,29 @@ extension QoSReport {
 extension QoSReport.Link {
     fileprivate var words: String {
         let shaped = UInt64(max(shapedBitsPerSecond, 0))
-        let line = "\(Text.rate(UInt64(max(bitsPerSecond, 0)))), held to \(Text.rate(shaped))"
+        let rate = currentBitsPerSecond ?? bitsPerSecond
+        let line = "\(Text.rate(UInt64(max(rate, 0)))), held to \(Text.rate(shaped))"
         guard let wireBitsPerSecond else { return line + ", shared by all tenants" }
         let share = shaped > 0 ? Double(wireBitsPerSecond) / Double(shaped) * 100 : 0
         return line + ", \(Text.decimal(share, 0)) % used"
+    }
+
+    /// `nil` where the rate is always the same.
+    fileprivate var followingWords: String? {
+        guard let minimumBitsPerSecond else { return nil }
+        let range = [minimumBitsPerSecond, bitsPerSecond].map { Text.rate(UInt64(max($0, 0))) }
+        let words = "from \(range[0]) to \(range[1]); "
+        guard let latestChange, let latestChangeAgeMs else {
+            return words + "not changed yet, or no peer measures"
+        }
+        let reason =
+            switch latestChange {
+            case QoSStatus.Following.Cause.raised.rawValue: "raised, as nothing was late"
+            case QoSStatus.Following.Cause.late.rawValue:
+                "cut, as packets were \(Text.decimal(latestChangeLateMs ?? 0, 0)) ms late"
+            case QoSStatus.Following.Cause.silence.rawValue: "cut, as no probe was answered"
+            default: "on its way back to the whole rate, as little passes or nobody measures"
+            }
+        return words + "\(reason), \(Text.time(seconds: Double(latestChangeAgeMs) / 1e3)) ago"
     }
 }

@@ -122,7 +122,8 @@ import Testing
         try expectMembers(of: qos.marking, in: "QoSMarking")
         try expectMembers(of: qos.budget, in: "QoSBudget")
         try expectMembers(
-            of: QoSPolicy.NodeLink(uplinkRate: 1, downlinkRate: 1, overheadBytes: 1),
+            of: QoSPolicy.NodeLink(
+                uplinkRate: 1, downlinkRate: 1, overheadBytes: 1, uplinkMinimumRate: 1),
             in: "QoSLink")
         try expectMembers(
             of: CoordinatorAPI.AuditEntry(

@@ -88,7 +88,11 @@ extension Schemas {
                 [
                     ("uplink_rate", orNull(linkRate)), ("downlink_rate", orNull(linkRate)),
                     ("overhead_bytes", orNull(integer(in: PolicyLimits.overheadBytes))),
-                ], optional: ["uplink_rate", "downlink_rate", "overhead_bytes"])
+                    ("uplink_minimum_rate", orNull(linkRate)),
+                ],
+                optional: [
+                    "uplink_rate", "downlink_rate", "overhead_bytes", "uplink_minimum_rate",
+                ])
         ),
     ]
 
