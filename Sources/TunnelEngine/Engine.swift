@@ -106,7 +106,11 @@ public final class Engine {
     var firewallMark: UInt32
     var fallbacks: [String] = []
     /// That all that leaves keeps to; of the only tunnel, or of all that share the port.
-    var link: QoSSettings.Link?
+    var link: QoSSettings.Link? {
+        didSet { if link != oldValue { follower = link.flatMap { LinkRateFollower($0) } } }
+    }
+    /// `nil` where the line's rate is always the same.
+    var follower: LinkRateFollower?
     /// Whose initiations are whose, and a guess by where they come from.
     var keys = MAC1Directory()
     var keyHints = TunnelHints(seed: SecureRandom.uint64())
@@ -179,6 +183,7 @@ public final class Engine {
             retrySockets()
             resumeHandshakes()
             expireHandover()
+            followLinkByClock(now: Clock.monotonicNanoseconds())
             for tunnel in tunnels.values { tunnel.keepTime() }
             removeEnded()
         }
@@ -190,6 +195,7 @@ public final class Engine {
         let now = Clock.monotonicNanoseconds()
         var deadline = [
             bellDeadline, handshakePauseEnd, socketFault?.retryAt, handoverDeadline,
+            follower?.nextTimeout,
         ].compactMap { $0 }.min()
         for tunnel in tunnels.values {
             guard let next = tunnel.nextDeadline else { continue }

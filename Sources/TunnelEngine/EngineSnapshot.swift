@@ -14,7 +14,7 @@ import WireGuardProtocol
 /// anew.
 enum EngineSnapshot {
     static let magic: UInt32 = 0x5345_4c42  // "BLES"
-    static let version: UInt16 = 3
+    static let version: UInt16 = 4
     /// Peers of all tunnels that the reader makes room for.
     static let peerByteCountMin = 27
 }
@@ -30,7 +30,9 @@ extension Engine {
         writer.write(isShared ? link : nil) { writer, link in
             writer.write(UInt64(bitPattern: link.bitsPerSecond))
             writer.write(UInt32(link.overheadBytes))
+            writer.write(link.minimumBitsPerSecond) { $0.write(UInt64(bitPattern: $1)) }
         }
+        writer.write(follower?.bitsPerSecond) { $0.write(UInt64(bitPattern: $1)) }
         writer.write(counters: workers.map(\.counters.drops) + [handshakeDrops])
         writer.write(counters: workers.map(\.counters.events))
         let tunnels = tunnels.values.sorted { $0.number < $1.number }
@@ -52,10 +54,12 @@ extension Engine {
         link = try reader.optional { reader throws(SnapshotError) in
             let rate = Int64(bitPattern: try reader.uint64())
             let link = QoSSettings.Link(
-                bitsPerSecond: rate, overheadBytes: Int(try reader.uint32()))
+                bitsPerSecond: rate, overheadBytes: Int(try reader.uint32()),
+                minimumBitsPerSecond: try reader.rate())
             if QoSSettings.fault(of: link) != nil { throw .invalid("a line") }
             return link
         }
+        let followedRate = try reader.rate()
         try reader.addCounters(to: handshakeDrops)
         if let first = workers.first { try reader.addCounters(to: first.counters.events) }
         var left = Set(tunnels.keys)
@@ -67,6 +71,7 @@ extension Engine {
             try tunnel.restoreState(from: &reader, now: now)
         }
         guard left.isEmpty, reader.remainingCount == 0 else { throw .invalid("its end") }
+        if let followedRate { follower?.resume(at: followedRate) }
     }
 }
 
@@ -273,7 +278,7 @@ extension SnapshotReader {
         return limits
     }
 
-    private mutating func rate() throws(SnapshotError) -> Int64? {
+    fileprivate mutating func rate() throws(SnapshotError) -> Int64? {
         try optional { reader throws(SnapshotError) in Int64(bitPattern: try reader.uint64()) }
     }
 

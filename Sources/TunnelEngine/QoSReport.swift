@@ -81,6 +81,7 @@ extension Tunnel {
         var status = QoSStatus()
         status.isClassifying = qos.isClassifying
         status.link = engine.link
+        status.following = engine.following(now: Clock.monotonicNanoseconds())
         status.isLinkShared = engine.isShared && engine.link != nil
         status.isOverBudget = budget?.isExceeded(now: Clock.monotonicNanoseconds()) ?? false
         for set in counters { status.overBudgetPackets &+= set.events[.overBudget] }

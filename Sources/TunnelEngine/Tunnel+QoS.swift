@@ -25,7 +25,10 @@ extension Tunnel {
 
     /// A line that several tunnels leave by is none of theirs.
     private func use(_ link: QoSSettings.Link?) {
-        let words = link.map { "a line of \($0.bitsPerSecond) bit/s" }
+        let words = link.map { link in
+            "a line of \(link.bitsPerSecond) bit/s"
+                + (link.minimumBitsPerSecond.map { ", followed down to \($0)" } ?? "")
+        }
         guard engine.isShared else {
             log.info("leaves by \(words ?? "a line of no known rate")")
             return engine.use(link)
@@ -159,7 +162,11 @@ extension Engine {
     func queueLink() {
         // Packets that nobody steers, as those of new routes, may come to any worker.
         let isSteered = workers.count == 1 || tunnels.values.allSatisfy { $0.steering != nil }
-        let line = link.map { WorkerLine($0, parts: isSteered ? 1 : workers.count) }
+        let line = link.map { link in
+            var link = link
+            link.bitsPerSecond = follower?.bitsPerSecond ?? link.bitsPerSecond
+            return WorkerLine(link, parts: isSteered ? 1 : workers.count)
+        }
         for index in workers.indices { pendingCommands[index].append(.setLink(line)) }
     }
 }

@@ -37,6 +37,7 @@ extension Worker {
         }
         closeRun()
         _ = flushSends()
+        if didWork { link.noteSent(wireBytes: queues.wireBytesSent) }
         return didWork
     }
 

@@ -154,10 +154,17 @@ final class WorkerLink: Sendable {
     let bell: EventDescriptor
     private let commands = Mutex<[WorkerCommand]>([])
     private let posted = Atomic<UInt64>(0)
+    private let sentToLine = Atomic<UInt64>(0)
 
     init(bell: EventDescriptor) {
         self.bell = bell
     }
+
+    /// Bytes on the line that this worker has sent, overhead included, as it said last.
+    var wireBytesSent: UInt64 { sentToLine.load(ordering: .relaxed) }
+
+    @inline(__always)
+    func noteSent(wireBytes: UInt64) { sentToLine.store(wireBytes, ordering: .relaxed) }
 
     /// Puts commands into the mailbox. They take effect before the worker looks at any datagram
     /// that the kernel delivers after this call returned.

@@ -92,7 +92,11 @@ struct HandoverTests {
             qos.budget = .init(bytes: 1_000_000)
             first.use(qos)
             first.budget?.spend(bytes: 250_000, now: Self.now)
-            old.use(.init(bitsPerSecond: 1_000_000_000, overheadBytes: 18))
+            old.use(
+                .init(
+                    bitsPerSecond: 1_000_000_000, overheadBytes: 18,
+                    minimumBitsPerSecond: 1_000_000))
+            old.follower?.resume(at: 77_000_000)
             first.counters[1].classes.add(.bytes, 77, of: .prompt)
             first.counters[0].classes.noteSojourn(1, packets: 3, of: .prompt)
             first.handshakeDrops.add(.invalidMAC1, 5)
@@ -120,7 +124,8 @@ struct HandoverTests {
             #expect(abs(budget.missing(now: Self.now).bytes - 0.25) < 0.001, "it is not full again")
             #expect(budget.missing(now: Self.now).tokens == 0)
             #expect(try tunnel(1, of: new).qos == QoSSettings())
-            #expect(new.link == old.link && new.link != nil)
+            #expect(new.link == old.link && new.link?.minimumBitsPerSecond == 1_000_000)
+            #expect(new.follower?.bitsPerSecond == 77_000_000)
             #expect(try tunnel(1, of: new).sharesOneWorker)
             let status = try tunnel(0, of: new).qosStatus([])
             let prompt = try #require(status.classes.first { $0.trafficClass == .prompt })
