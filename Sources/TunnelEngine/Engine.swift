@@ -107,7 +107,11 @@ public final class Engine {
     var fallbacks: [String] = []
     /// That all that leaves keeps to; of the only tunnel, or of all that share the port.
     var link: QoSSettings.Link? {
-        didSet { if link != oldValue { follower = link.flatMap { LinkRateFollower($0) } } }
+        didSet {
+            guard link != oldValue else { return }
+            follower = link.flatMap { LinkRateFollower($0) }
+            for tunnel in tunnels.values { tunnel.setPathPace() }
+        }
     }
     /// `nil` where the line's rate is always the same.
     var follower: LinkRateFollower?

@@ -178,6 +178,8 @@ public enum EngineLimits {
     /// ICMP errors that one worker writes per second, and in one burst.
     static let icmpPerSecond = 1_000.0
     static let icmpBurst = 50.0
+    /// Between probes of a path with traffic, where the line's rate follows them.
+    static let followedPathNanoseconds: UInt64 = 100_000_000
     /// The least MTU that an IPv6 sender can be told.
     static let ipv6MTUMin = 1_280
     /// Nothing that arrived waits longer than this in nanoseconds; a clock that was set does.

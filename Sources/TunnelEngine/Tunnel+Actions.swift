@@ -61,6 +61,7 @@ extension Tunnel {
         case .discardStaged(let peer):
             queueForAll(.discardStaged(peer))
         case .sendProbe(let peer, let probe):
+            engine.followLinkProbed(now: Clock.monotonicNanoseconds())
             queue(.probe(peer, probe), for: device.homeWorker(peer))
         case .limitPackets(let peer, let byteCount):
             noteLimit(byteCount, of: peer)

@@ -1,3 +1,4 @@
+import EgressScheduling
 import LinuxNetworking
 import Logging
 import PacketFormats
@@ -9,8 +10,17 @@ extension Tunnel {
     /// Takes a peer's answer, whatever it says.
     func take(_ answer: PathAnswer, from peer: PeerID, arrivedAt: UInt64) {
         let now = Clock.monotonicNanoseconds()
-        _ = device.pathAnswered(peer, answer, arrivedAt: arrivedAt, now: now)
+        if let sample = device.pathAnswered(peer, answer, arrivedAt: arrivedAt, now: now) {
+            engine.followLink(peer: peer, of: self, sample: DelaySample(sample, peer), now: now)
+        }
         performActions()
+    }
+
+    /// Measures paths often where a line's rate follows what is measured.
+    func setPathPace() {
+        device.setPathInterval(
+            engine.follower == nil
+                ? WireGuardDevice.pathIntervalDefault : EngineLimits.followedPathNanoseconds)
     }
 
     /// Tells of a path that carries less than the interface's MTU, or more again.
@@ -31,6 +41,12 @@ extension Tunnel {
             return nil
         }
         return EngineStatus.Path(estimate, mtu: mtu)
+    }
+}
+
+extension DelaySample {
+    init(_ sample: PathSample, _ peer: PeerID) {
+        self.init(outwardDelay: sample.transit, roundTrip: sample.roundTrip, peer: peer)
     }
 }
 

@@ -149,6 +149,7 @@ public final class Tunnel {
             ])
         }
         use(setup.limits)
+        setPathPace()
         sharesOneWorker = engine.link != nil
         lengthenQueue()
         try readLink()

@@ -20,7 +20,7 @@ struct PathMonitor {
     private var activeAt: UInt64 = 0
     private var isActive = false
     /// Between small probes while there is traffic.
-    private var activeInterval: UInt64
+    var activeInterval: UInt64
     /// When sizes may be probed again after a round that said nothing.
     private var searchAt: UInt64 = 0
 

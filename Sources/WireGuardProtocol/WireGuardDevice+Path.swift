@@ -17,7 +17,7 @@ extension WireGuardDevice {
     public func setPathInterval(_ nanoseconds: UInt64) {
         guard nanoseconds != pathInterval else { return }
         pathInterval = nanoseconds
-        for case let peer? in peers where peer.path != nil { renewPath(of: peer) }
+        for case let peer? in peers { peer.path?.activeInterval = nanoseconds }
     }
 
     /// The pace of a path that nobody follows, in nanoseconds.

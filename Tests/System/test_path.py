@@ -3,12 +3,14 @@
 import contextlib
 import re
 import socket
+import statistics
 import time
 
 import pytest
 
 from lab import branchlined, wait_until
 from relay import Relay
+from test_qos import Uploads, delays, qos, set_qos
 from traffic import Worker, tcp_connection, tcp_transfer
 from tunnel import MTU, End, Star, echo, make_tunnel, outer_link
 from wiretap import Wiretap
@@ -272,3 +274,29 @@ def test_stock_peer_is_not_probed(lab):
         time.sleep(3)
         assert all(d.payload[:4] == bytes([d.payload[0], 0, 0, 0]) for d in tap.datagrams())
     assert not path(star.hub)
+
+
+def test_shaper_follows_a_line_that_carries_less_than_it_says(lab):
+    """Small packets wait here and not in the modem, whatever rate the line has at the moment."""
+    tunnel = ours(lab)
+    one, two = tunnel.ends
+    tunnel.passes()
+
+    def line(bits_per_second: int):
+        one.namespace.run("tc", "qdisc", "replace", "dev", "veth0", "root", "tbf", "rate",
+                          f"{bits_per_second}", "burst", "15000", "limit", "400000")
+
+    def rate() -> int:
+        return int(qos(one.daemon)["followed_rate"])
+    line(6_000_000)
+    set_qos(one.daemon, "link=30000000 14 1000000")
+    assert rate() == 30_000_000
+    with Uploads(one, two, 4):
+        wait_until(lambda: rate() < 7_000_000, 40, "a rate near the line's", interval=0.2)
+        time.sleep(8)
+        narrow = delays(one, two, 5)
+        line(25_000_000)
+        wait_until(lambda: rate() > 15_000_000, 40, "the line is used again", interval=0.2)
+    words = f"{statistics.median(narrow) * 1000:.1f} ms, {max(narrow) * 1000:.1f} ms at most"
+    print(words)
+    assert statistics.median(narrow) < 0.1, words

@@ -545,8 +545,8 @@ def is_running(pid: int) -> bool:
 
 # What the processes say to each other, as seen from outside. A hello names the versions of the
 # messages, of the state and of the device.
-FORMATS = struct.pack("<HHH", 1, 3, 2)
-FOREIGN_FORMATS = struct.pack("<HHH", 1, 4, 2)
+FORMATS = struct.pack("<HHH", 1, 4, 2)
+FOREIGN_FORMATS = struct.pack("<HHH", 1, 5, 2)
 
 
 def message(kind: int, body: bytes = b"") -> bytes:
