@@ -287,7 +287,7 @@ def test_shaper_follows_a_line_that_carries_less_than_it_says(lab):
                           f"{bits_per_second}", "burst", "15000", "limit", "400000")
 
     def rate() -> int:
-        return int(qos(one.daemon)["followed_rate"])
+        return int(qos(one.daemon)["link_now"])
     line(6_000_000)
     set_qos(one.daemon, "link=30000000 14 1000000")
     assert rate() == 30_000_000

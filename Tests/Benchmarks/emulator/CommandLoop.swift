@@ -57,6 +57,10 @@ struct CommandLoop {
                 "p50_ms": Self.quantile(made.latencies, 0.5),
                 "p99_ms": Self.quantile(made.latencies, 0.99),
             ]
+        case "renew":
+            result["completed"] = Double(
+                emulator.renewSessions(
+                    places: places, window: Int(command.number("window") ?? 8), seconds: seconds))
         case "send":
             let shape = TrafficShape(
                 packetBytes: command.number("size").map { Int($0) },

@@ -22,7 +22,7 @@ final class EmulatedPeer {
 
     init?(
         tenant: Int, number: Int, port: Int, key: PrivateKey, gatewayKey: PublicKey,
-        gateway endpoint: Endpoint, now: UInt64
+        gateway endpoint: Endpoint, profile: TunnelProfile = .wireguard, now: UInt64
     ) {
         self.tenant = tenant
         self.number = number
@@ -34,6 +34,7 @@ final class EmulatedPeer {
         else { return nil }
         self.gateway = gateway
         self.activity = activity
+        device.setProfile(gateway, profile, now: now)
         device.setEndpoint(gateway, endpoint, now: now)
         while device.actions.popFirst() != nil {}
     }

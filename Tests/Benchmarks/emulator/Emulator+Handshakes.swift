@@ -59,6 +59,33 @@ extension Emulator {
         return result
     }
 
+    /// Makes new sessions of one peer after another, so many at a time.
+    ///
+    /// - Returns: Handshakes that completed.
+    func renewSessions(places: [Int], window: Int, seconds: Double) -> Int {
+        let end = Clock.monotonicNanoseconds() + UInt64(seconds * 1e9)
+        var completed = 0
+        var turn = 0
+        var inFlight: Set<Int> = []
+        handshakeCompleted = { place in
+            if inFlight.remove(place) != nil { completed += 1 }
+        }
+        var now = Clock.monotonicNanoseconds()
+        while now < end, !places.isEmpty {
+            while inFlight.count < min(window, places.count) {
+                let place = places[turn % places.count]
+                turn += 1
+                guard inFlight.insert(place).inserted else { continue }
+                peers[place].beginHandshakeAnew(now: now, wallClock: .now)
+                performActions(of: place, now: now)
+            }
+            step(timeoutNanoseconds: 1_000_000)
+            now = Clock.monotonicNanoseconds()
+        }
+        handshakeCompleted = { _ in }
+        return completed
+    }
+
     /// Initiations as a flood; answers are taken as ever.
     ///
     /// - Returns: Initiations sent.

@@ -56,7 +56,7 @@ final class Emulator {
 
     init(
         identities: Identities, gateway: Endpoint, tenants: Range<Int>, peersPerTenant: Int,
-        portCount: Int
+        portCount: Int, profile: TunnelProfile = .wireguard
     ) throws {
         self.identities = identities
         self.gateway = gateway
@@ -73,7 +73,7 @@ final class Emulator {
                 let peer = EmulatedPeer(
                     tenant: tenant, number: number, port: peers.count * portCount / total,
                     key: identities.peerKey(tenant: tenant, peer: number), gatewayKey: gatewayKey,
-                    gateway: gateway, now: now)
+                    gateway: gateway, profile: profile, now: now)
                 if let peer { peers.append(peer) }
             }
         }
@@ -234,7 +234,7 @@ final class Emulator {
                 peer.sending = nil
             case .sendStagedOrKeepalive, .sendKeepalive:
                 sendKeepalive(of: peer, now: now)
-            case .discardStaged, .endpointChanged:
+            case .discardStaged, .endpointChanged, .sendProbe, .limitPackets:
                 break
             }
         }

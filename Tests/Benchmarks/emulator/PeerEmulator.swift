@@ -71,6 +71,8 @@ struct Keys: ParsableCommand {
     }
 }
 
+extension TunnelProfile: @retroactive ExpressibleByArgument {}
+
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run peers; take commands from standard input, one a line.",
@@ -81,6 +83,8 @@ struct Run: ParsableCommand {
             COMMANDS (words in brackets may be left out; TENANTS is like 0-99 or 3):
               handshake tenants=TENANTS [window=64] [patience=20]
                   make sessions, `window` at a time; a peer that has one is left alone
+              renew tenants=TENANTS seconds=S [window=8]
+                  make new sessions one after another, `window` at a time
               send tenants=TENANTS [peers=N] size=BYTES|cycle rate=PPS|0 seconds=S
                        [burst=1] [flows=one|many|new]
                   inner UDP packets to port 7000 of the tenant's gateway, from the first N peers of
@@ -97,6 +101,8 @@ struct Run: ParsableCommand {
     @Option(help: "Tenants, numbered from --first-tenant.") var tenants = 1
     @Option(help: "Number of the first tenant.") var firstTenant = 0
     @Option(help: "UDP ports that the peers are spread over.") var ports = 64
+    @Option(help: "What peers speak: wireguard, branchline-aes256gcm, ...")
+    var profile = TunnelProfile.wireguard
     @Argument(help: "The gateway's address and port, as 192.0.2.1:51820.") var gateway: String
 
     func validate() throws {
@@ -113,7 +119,7 @@ struct Run: ParsableCommand {
         let emulator = try Emulator(
             identities: options.identities, gateway: endpoint,
             tenants: firstTenant..<firstTenant + tenants, peersPerTenant: options.peers,
-            portCount: min(ports, tenants * options.peers))
+            portCount: min(ports, tenants * options.peers), profile: profile)
         var commands = CommandLoop(emulator)
         try commands.run()
     }

@@ -7,7 +7,7 @@ import time
 
 from harness.lab import LabError, run_in, wait_until
 from harness.systems import make_key_pair
-from tenants.emulator import gateway_configuration
+from harness.emulator import gateway_configuration
 from tenants.gateway import GATEWAY_ADDRESS
 from tenants.site import Site
 

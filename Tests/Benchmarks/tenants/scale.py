@@ -4,7 +4,7 @@ import base64
 import time
 
 from harness.lab import LabError, wait_until
-from tenants.emulator import gateway_configuration, public_keys
+from harness.emulator import gateway_configuration, public_keys
 from tenants.rivals import has_printed
 from tenants.site import Site
 

@@ -6,7 +6,7 @@
 """
 
 from harness.lab import run, run_in
-from tenants.emulator import Emulator
+from harness.emulator import Emulator
 from tenants.gateway import Branch
 
 GATEWAY_OUTER = "198.18.0.1"

@@ -133,6 +133,8 @@ def make_systems(options, results):
     if own:
         program = os.environ.get("BRANCHLINED") or build.build_branchlined()
         programs.update(dict.fromkeys(own, program))
+        if "native" in own and "handshakes" in options.figures and "BRANCHLINED" not in os.environ:
+            build.build_products("peer-emulator")
     if "null" in options.systems:
         programs["null"] = os.environ.get("BRANCHLINED_NULL") or build.build_branchlined(True)
     programs["wggo"] = "wireguard-go"

@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
+import re
 import time
 from dataclasses import dataclass
 
 from harness import machine
+from harness.emulator import Emulator, gateway_configuration, public_keys
 from harness.lab import LabError, run, run_in, wait_until
-from harness.systems import LINK_ADDRESSES, PEER_COUNT, PORT, UserspaceWireGuard, add_idle_peers
+from harness.systems import (
+    LINK_ADDRESSES, PEER_COUNT, PORT, UserspaceWireGuard, add_idle_peers, set_profile)
 from tunnel.loss_free import Trial, loss_free_rate
 
 IPERF = ["iperf3", "-C", "cubic", "--json"]
@@ -153,7 +157,7 @@ class Bench:
         """Handshakes as responder: per second of its processor time, and per second."""
         _require_wireguard(system)
         if system.profile:
-            raise LabError("the load tool speaks WireGuard's handshake only")
+            return self._hybrid_handshakes(system)
         process, device = system.start_daemon(system.far, system.keys[1][0], PORT + 2)
         try:
             add_idle_peers(self.lab, device, self.identities[:HANDSHAKE_IDENTITIES])
@@ -167,6 +171,37 @@ class Bench:
         finally:
             self.lab.stop(process)
         if load["cookies"] or load["invalid"] or not load["completed"] or spent <= 0:
+            raise LabError(f"the responder did not answer as it should: {load}")
+        return {"handshakes_per_s": load["completed"] / spent,
+                "handshakes_raw_per_s": load["completed"] / load["seconds"]}
+
+    def _hybrid_handshakes(self, system):
+        """The same with peers that speak the system's profile: the emulator's."""
+        programs = os.path.dirname(system.program)
+        if not os.path.exists(f"{programs}/peer-emulator"):
+            raise LabError(f"no peer-emulator beside {system.program}")
+        configuration = gateway_configuration(programs, 0, HANDSHAKE_IDENTITIES)
+        private_key = re.search(r"PrivateKey = (\S+)", configuration)[1]
+        keys = public_keys(programs, 0, 0, HANDSHAKE_IDENTITIES)
+        process, device = system.start_daemon(system.far, private_key, PORT + 2)
+        try:
+            add_idle_peers(self.lab, device, keys)
+            for key in keys:
+                set_profile(device, key, system.profile)
+            system.bring_up(system.far, device)
+            emulator = Emulator(self.lab, programs, system.near,
+                                f"{LINK_ADDRESSES[1]}:{PORT + 2}", 1, HANDSHAKE_IDENTITIES,
+                                options=["--profile", system.profile])
+            try:
+                before = machine.process_cpu_seconds(process.pid)
+                load = emulator.ask("renew", tenants=0, seconds=self.plan.handshakes_s,
+                                    window=HANDSHAKES_IN_FLIGHT)
+                spent = machine.process_cpu_seconds(process.pid) - before
+            finally:
+                emulator.stop()
+        finally:
+            self.lab.stop(process)
+        if load["cookies"] or not load["completed"] or spent <= 0:
             raise LabError(f"the responder did not answer as it should: {load}")
         return {"handshakes_per_s": load["completed"] / spent,
                 "handshakes_raw_per_s": load["completed"] / load["seconds"]}

@@ -13,11 +13,12 @@ class Emulator:
     """Runs `peer-emulator run` in a namespace and talks to it."""
 
     def __init__(self, lab, programs, namespace, gateway, tenants, peers, first_tenant=0,
-                 prefix=()):
+                 prefix=(), options=()):
         self.lab = lab
         self.process = lab.start_with_input(namespace, [
             *prefix, os.path.join(programs, "peer-emulator"), "run", gateway, "--seed", SEED,
-            "--tenants", str(tenants), "--peers", str(peers), "--first-tenant", str(first_tenant)])
+            "--tenants", str(tenants), "--peers", str(peers), "--first-tenant", str(first_tenant),
+            *options])
         self._read(30)
 
     def ask(self, name, patience_s=60, **words):
