@@ -126,6 +126,7 @@ let package = Package(
         module("AccessControl", ["PacketFormats", "PacketMemory"]),
         module("Telemetry"),
         module("QRCode", ["CQREncode"]),
+        module("PathBenchmark"),
         module("ControlModel", ["Cryptography", "PacketFormats", "PacketMemory"]),
         module(
             "CoordinatorClient",
@@ -171,7 +172,7 @@ let package = Package(
             [
                 "AccessControl", "ControlModel", "CoordinatorClient", "Cryptography",
                 "EgressScheduling", "Gateway", "LinuxNetworking", "NodeAgent", "PacketFormats",
-                "PacketMemory", "QRCode", "WireGuardConfiguration",
+                "PacketMemory", "PathBenchmark", "QRCode", "WireGuardConfiguration",
                 argumentParser, system,
             ]),
         program(
@@ -230,6 +231,7 @@ let package = Package(
         tests(of: "AccessControl", ["PacketFormats", "PacketMemory"]),
         tests(of: "Telemetry"),
         tests(of: "QRCode"),
+        tests(of: "PathBenchmark"),
         tests(of: "ControlModel", ["Cryptography", "PacketFormats", "PacketMemory"]),
         tests(
             of: "CoordinatorClient", ["ControlModel", "Cryptography", nioCore, nioPosix, nioSSL]),

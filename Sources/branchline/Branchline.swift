@@ -42,7 +42,7 @@ struct Branchline: AsyncParsableCommand {
             ShowConfiguration.self, Status.self, KeysCommand.self, GatewayCommand.self,
             AdminCommand.self, TenantCommand.self, TokenCommand.self, NodeCommand.self,
             GroupCommand.self, PolicyCommand.self, QoSCommand.self, TraceCommand.self,
-            AuditCommand.self,
+            BenchCommand.self, AuditCommand.self,
         ])
 
     static func main() async {

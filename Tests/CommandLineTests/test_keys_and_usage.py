@@ -10,7 +10,7 @@ import tempfile
 
 import pytest
 
-COMMANDS = ["genkey", "genpsk", "pubkey", "up", "down", "show", "showconf", "status"]
+COMMANDS = ["genkey", "genpsk", "pubkey", "up", "down", "show", "showconf", "status", "bench"]
 
 
 def test_genkey_prints_one_clamped_key(run):

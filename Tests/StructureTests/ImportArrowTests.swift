@@ -8,6 +8,7 @@ import Testing
         "PacketMemory": [],
         "Telemetry": [],
         "QRCode": ["CQREncode"],
+        "PathBenchmark": [],
         "Cryptography": ["CBlake2s", "CSodium", "CMultiBuffer", "Crypto", "PacketMemory"],
         "PacketFormats": ["PacketMemory"],
         "WireGuardProtocol": ["Cryptography", "PacketFormats", "PacketMemory"],
@@ -55,8 +56,8 @@ import Testing
         "branchline": [
             "AccessControl", "ControlModel", "CoordinatorClient", "Cryptography",
             "EgressScheduling", "Gateway",
-            "LinuxNetworking", "NodeAgent", "PacketFormats", "PacketMemory", "QRCode",
-            "WireGuardConfiguration", "ArgumentParser", "Foundation", "SystemPackage", "Glibc",
+            "LinuxNetworking", "NodeAgent", "PacketFormats", "PacketMemory", "PathBenchmark",
+            "QRCode", "WireGuardConfiguration", "ArgumentParser", "Foundation", "SystemPackage", "Glibc",
         ],
     ]
 
@@ -95,7 +96,7 @@ import Testing
     /// `unsafe` belongs where memory, ciphers and system calls are wrapped.
     @Test(arguments: [
         "WireGuardProtocol", "WireGuardConfiguration", "EgressScheduling", "InferenceTraffic",
-        "AccessControl", "Telemetry", "ControlModel", "CoordinatorClient", "TunnelEngine", "NodeAgent", "Gateway",
+        "AccessControl", "PathBenchmark", "Telemetry", "ControlModel", "CoordinatorClient", "TunnelEngine", "NodeAgent", "Gateway",
         "branchlined", "branchline",
     ])
     func unsafeCodeStaysInItsModules(module: String) throws {
