@@ -38,18 +38,34 @@ public struct PathEstimate: Sendable, Hashable {
 /// Makes an estimate of single answers.
 struct PathEstimator {
     private(set) var estimate = PathEstimate()
+    /// The next round trip is the first of its path.
+    private var isFirst = true
     private var lastTransit: Int64?
+    private var lastAt: UInt64 = 0
     /// The least round trip of this minute, and since when it counts.
     private var minimum: UInt64 = .max
     private var minimumSince: UInt64 = 0
     private var session: UInt32?
     private var counts: (expected: UInt64, received: UInt64) = (0, 0)
-    private var recentExpected = 0.0
-    private var recentLost = 0.0
-    private var lossAt: UInt64 = 0
+    /// Messages of this half of the window, of the half before, and since when this one counts.
+    private var recent = Losses()
+    private var before = Losses()
+    private var recentSince: UInt64 = 0
+
+    private struct Losses {
+        var expected = 0.0
+        /// Less than none where more arrived late than was lost.
+        var lost = 0.0
+    }
 
     private static let minimumWindow: UInt64 = 60 * ProtocolConstants.second
-    private static let lossWindow = 10e9
+    private static let lossHalfWindow: UInt64 = 5 * ProtocolConstants.second
+    /// Differences that no path makes: a clock began anew, or has drifted since the last answer.
+    private static let transitStepMax: UInt64 = 2 * ProtocolConstants.second
+    private static let transitAgeMax: UInt64 = 10 * ProtocolConstants.second
+
+    /// The path is another one: the next answer is its first. What is counted goes on.
+    mutating func beginAnew() { isFirst = true }
 
     mutating func noteProbe() { estimate.probeCount &+= 1 }
 
@@ -62,31 +78,38 @@ struct PathEstimator {
     ///   - roundTrip: In nanoseconds, without what the peer kept the answer back.
     ///   - transit: From here to the peer, in nanoseconds and of unknown offset.
     mutating func note(roundTrip: UInt64, transit: Int64, now: UInt64) {
-        if estimate.answerCount == 0 {
+        if isFirst {
             estimate.roundTrip = roundTrip
             estimate.roundTripVariation = roundTrip / 2
+            estimate.jitter = 0
+            lastTransit = nil
         } else {
             let old = estimate.roundTrip
             let deviation = old > roundTrip ? old - roundTrip : roundTrip - old
             estimate.roundTripVariation = estimate.roundTripVariation / 4 * 3 + deviation / 4
             estimate.roundTrip = old / 8 * 7 + roundTrip / 8
         }
-        if let lastTransit {
-            let difference = transit.subtractingReportingOverflow(lastTransit).partialValue
-            let size = min(difference.magnitude, Self.minimumWindow)
-            estimate.jitter = estimate.jitter / 16 * 15 + size / 16
-        }
-        lastTransit = transit
+        noteTransit(transit, now)
         noteMinimum(roundTrip, now)
+        isFirst = false
         estimate.answerCount &+= 1
     }
 
+    private mutating func noteTransit(_ transit: Int64, _ now: UInt64) {
+        defer { (lastTransit, lastAt) = (transit, now) }
+        guard let lastTransit, MonotonicTime.elapsed(from: lastAt, to: now) <= Self.transitAgeMax
+        else { return }
+        let difference = transit.subtractingReportingOverflow(lastTransit).partialValue.magnitude
+        guard difference <= Self.transitStepMax else { return }
+        estimate.jitter = estimate.jitter / 16 * 15 + difference / 16
+    }
+
     private mutating func noteMinimum(_ roundTrip: UInt64, _ now: UInt64) {
-        if estimate.answerCount == 0 {
-            minimumSince = now
-            estimate.roundTripMin = roundTrip
-        } else if MonotonicTime.elapsed(from: minimumSince, to: now) > Self.minimumWindow {
-            estimate.roundTripMin = min(minimum, roundTrip)
+        let age = MonotonicTime.elapsed(from: minimumSince, to: now)
+        if isFirst || age > Self.minimumWindow {
+            // What is older than two windows is nothing of lately.
+            let isForgotten = isFirst || age > 2 * Self.minimumWindow
+            estimate.roundTripMin = isForgotten ? roundTrip : min(minimum, roundTrip)
             minimum = .max
             minimumSince = now
         }
@@ -102,15 +125,19 @@ struct PathEstimator {
         }
         guard session == self.session, expected >= counts.expected, received >= counts.received
         else { return }
+        let age = MonotonicTime.elapsed(from: recentSince, to: now)
+        if age >= Self.lossHalfWindow {
+            before = age < 2 * Self.lossHalfWindow ? recent : Losses()
+            recent = Losses()
+            recentSince = now
+        }
         let newExpected = Double(expected - counts.expected)
+        recent.expected += newExpected
         // What arrives late was counted as lost before.
-        let newLost = newExpected - Double(received - counts.received)
-        let age = Double(MonotonicTime.elapsed(from: lossAt, to: now))
-        let share = max(0, 1 - age / Self.lossWindow)
-        recentExpected = recentExpected * share + newExpected
-        recentLost = max(0, recentLost * share + newLost)
-        lossAt = now
-        guard recentExpected > 0 else { return }
-        estimate.lossShare = min(recentLost / recentExpected, 1)
+        recent.lost = max(
+            recent.lost + newExpected - Double(received - counts.received), -max(before.lost, 0))
+        let total = recent.expected + before.expected
+        guard total > 0 else { return }
+        estimate.lossShare = min(max(0, (recent.lost + before.lost) / total), 1)
     }
 }

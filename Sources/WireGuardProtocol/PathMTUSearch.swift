@@ -23,6 +23,8 @@ struct PathMTUSearch {
     /// Probes of one size that were lost in a row.
     private var lossCount = 0
     private var lossSize = 0
+    /// Not even ``floor`` passes; it is used for want of anything better.
+    private var isFloorLost = false
     /// When the size in use is confirmed once more, and when the one that failed is tried again.
     private var confirmAt: UInt64 = 0
     private var raiseAt: UInt64 = .max
@@ -37,7 +39,8 @@ struct PathMTUSearch {
         failing = self.ceiling + 1
     }
 
-    /// Probes of one size that are lost before it counts as too large (MAX_PROBES).
+    /// Probes of one size that are lost before it counts as too large, where little else is lost
+    /// (MAX_PROBES).
     static let lossesMax = 3
     /// Sizes closer than this are not told apart.
     static let step = 8
@@ -49,23 +52,30 @@ struct PathMTUSearch {
     static let confirmNanoseconds: UInt64 = 500 * ProtocolConstants.millisecond
 
     /// Whether the size in use has passed.
-    var isConfirmed: Bool { passing >= current }
+    var isConfirmed: Bool { isSettled && !isFloorLost }
     /// Whether the largest size that passes is known, to within ``step``.
-    var isComplete: Bool { isConfirmed && failing - passing <= Self.step }
+    var isComplete: Bool {
+        isSettled && (passing >= ceiling || failing <= ceiling && failing - passing <= Self.step)
+    }
+    /// Whether there is a size to go on from: one that passed, or the last resort.
+    private var isSettled: Bool { passing >= current }
+    /// The size in use was lost, and it is not clear yet whether it passes no more: that is found
+    /// out even if nothing else is sent, as by a TCP sender that waits for what the path swallowed.
+    private var isInDoubt: Bool { lossCount > 0 && lossSize == current }
 
     /// The size of the probe that is due; `nil` where none is.
     ///
     /// - Parameter isActive: Whether the tunnel carries traffic at the moment.
     func probe(now: UInt64, isActive: Bool) -> Int? {
-        if !isConfirmed { return current }
+        if !isSettled || isInDoubt { return current }
         if !isComplete { return candidate }
-        if raiseAt <= now { return failing }
+        if raiseAt <= now, failing <= ceiling { return failing }
         return isActive && confirmAt <= now ? current : nil
     }
 
     /// When ``probe(now:isActive:)`` has something to say; 0 for now, the end of time for never.
     func nextDeadline(isActive: Bool) -> UInt64 {
-        guard isComplete else { return 0 }
+        guard isComplete, !isInDoubt else { return 0 }
         return isActive ? min(confirmAt, raiseAt) : raiseAt
     }
 
@@ -79,19 +89,23 @@ struct PathMTUSearch {
     mutating func arrived(_ size: Int, now: UInt64) {
         guard size >= floor, size <= ceiling else { return }
         lossCount = 0
-        if failing <= size { failing = ceiling + 1 }
+        if failing <= size || isFloorLost { failing = ceiling + 1 }
+        isFloorLost = false
         passing = max(passing, size)
         current = max(current, passing)
         settle(now)
     }
 
     /// A datagram of that size was lost, and a small one was not.
-    mutating func lost(_ size: Int, now: UInt64) {
+    ///
+    /// - Parameter lossesMax: After how many in a row the size counts as too large.
+    mutating func lost(_ size: Int, now: UInt64, lossesMax: Int = Self.lossesMax) {
         lossCount = size == lossSize ? lossCount + 1 : 1
         lossSize = size
-        guard lossCount >= Self.lossesMax else { return }
+        guard lossCount >= lossesMax else { return }
         lossCount = 0
         if size <= floor {
+            isFloorLost = true
             current = floor
             passing = floor
             failing = floor + 1
@@ -101,6 +115,7 @@ struct PathMTUSearch {
                 current = floor
                 passing = 0
             }
+            raiseAt = .max
         }
         settle(now)
     }
@@ -109,7 +124,7 @@ struct PathMTUSearch {
         confirmAt = MonotonicTime.adding(Self.confirmNanoseconds, to: now)
         if !isComplete || failing > ceiling {
             raiseAt = .max
-        } else if raiseAt == .max || raiseAt <= now {
+        } else if raiseAt == .max {
             raiseAt = MonotonicTime.adding(Self.raiseNanoseconds, to: now)
         }
     }

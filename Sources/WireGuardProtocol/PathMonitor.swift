@@ -15,24 +15,36 @@ struct PathMonitor {
     /// When the next small probe leaves; the end of time while the peer is quiet.
     private var probeAt: UInt64 = 0
     private var lastProbeAt: UInt64 = 0
-    /// Traffic at the last small probe, and when there last was some.
+    /// Traffic when it was last judged, when that was, and when there last was some.
     private var traffic: UInt64 = 0
+    private var trafficAt: UInt64 = 0
     private var activeAt: UInt64 = 0
     private var isActive = false
     /// Between small probes while there is traffic.
-    var activeInterval: UInt64
-    /// When sizes may be probed again after a round that said nothing.
+    private var activeInterval: UInt64
+    /// When sizes may be probed again after a round that said nothing, and how long the next such
+    /// round is waited after.
     private var searchAt: UInt64 = 0
+    private var searchPause = Self.searchPauseMin
+    /// Share of small probes that had no answer lately, 0 to 1.
+    private var unansweredShare = 0.0
 
     /// A probe without an answer so far.
     private struct Waiting {
         let number: UInt32
-        let deadline: UInt64
         /// 0 for a small one.
         let size: Int
         /// The small one that left with it, and whether it was answered.
         let companion: UInt32
         var isCompanionAnswered = false
+        /// When one of size counts as lost; the end of time once it does. An answer is still
+        /// taken then, since on a slow path what is long comes much later than what is short.
+        var lostAt: UInt64
+        /// When an answer says nothing any more.
+        let forgottenAt: UInt64
+
+        var deadline: UInt64 { min(lostAt, forgottenAt) }
+        var isTried: Bool { size > 0 && lostAt != .max }
     }
 
     /// - Parameters:
@@ -45,7 +57,7 @@ struct PathMonitor {
         ipOverhead: Int, packetMax: Int, firstNumber: UInt32,
         activeInterval: UInt64 = Self.activeInterval, now: UInt64
     ) {
-        self.activeInterval = activeInterval
+        self.activeInterval = Self.bounded(activeInterval)
         search = Self.makeSearch(ipOverhead, packetMax)
         nextNumber = firstNumber
         activeAt = now
@@ -56,17 +68,27 @@ struct PathMonitor {
     static let pathMTUMin = 1_280
     /// With the answer a small probe is 200 bytes, with IPv4 and UDP.
     static let activeInterval: UInt64 = 500 * ProtocolConstants.millisecond
+    static let activeIntervalMin: UInt64 = 10 * ProtocolConstants.millisecond
     /// After traffic, and for how long: 800 bit/s each way with both ends probing.
     static let quietInterval: UInt64 = 2 * ProtocolConstants.second
     static let quietTime: UInt64 = 20 * ProtocolConstants.second
-    /// What is carried between two probes of a path in use.
+    /// What a path in use carries in ``activeInterval``, whatever the pace.
     static let activeBytes: UInt64 = 1_500
     /// How long an answer may take to say something: a path that has become slow is still measured.
     static let answerTimeMax: UInt64 = 2 * ProtocolConstants.second
-    /// A peer that answers nothing has no more than these open.
+    /// No more than these are open, however slow the path is or the pace quick.
     static let waitingMax = 32
-    /// After a round of size probes whose small companions were lost, too.
-    static let searchPause: UInt64 = 250 * ProtocolConstants.millisecond
+    /// The rest is for probes of size.
+    static let smallWaitingMax = 28
+    /// After a round of size probes whose small companions were lost, too; doubled while nothing is
+    /// answered, since such a peer may not know probes at all.
+    static let searchPauseMin: UInt64 = 250 * ProtocolConstants.millisecond
+    static let searchPauseMax: UInt64 = 16 * ProtocolConstants.second
+    /// How many more probes of one size must be lost where all small ones are lost as well. Of a
+    /// path that loses three of ten each way, three in a row would say something every few seconds.
+    static let lossesMore = 12.0
+    /// The longest IP packet.
+    private static let packetBytesMax = 65_535
 
     var estimate: PathEstimate { estimator.estimate }
 
@@ -77,36 +99,57 @@ struct PathMonitor {
     var nextDeadline: UInt64 {
         var deadline = probeAt
         for one in waiting { deadline = min(deadline, one.deadline) }
-        if !waiting.contains(where: { $0.size > 0 }), probeAt != .max {
+        if maySearch {
             deadline = min(deadline, max(search.nextDeadline(isActive: isActive), searchAt))
         }
         return deadline
     }
 
+    /// Whether there is traffic, no size is being tried, and room for one and its companion.
+    private var maySearch: Bool {
+        probeAt != .max && waiting.count + 2 <= Self.waitingMax
+            && !waiting.contains(where: \.isTried)
+    }
+
     private static func makeSearch(_ ipOverhead: Int, _ packetMax: Int) -> PathMTUSearch {
         PathMTUSearch(
             floor: pathMTUMin - ipOverhead,
-            ceiling: packetMax + WireGuardMessage.TransportData.overhead)
+            ceiling: min(
+                min(packetMax, packetBytesMax) + WireGuardMessage.TransportData.overhead,
+                packetBytesMax - ipOverhead))
     }
 
-    /// The path is another one, or the tunnel's own MTU, or the pace; arguments as in
+    /// The path is another one, or the tunnel's own MTU; arguments as in
     /// ``init(ipOverhead:packetMax:firstNumber:activeInterval:now:)``.
-    mutating func restart(
-        ipOverhead: Int, packetMax: Int, activeInterval: UInt64 = Self.activeInterval, now: UInt64
-    ) {
-        self.activeInterval = activeInterval
+    mutating func restart(ipOverhead: Int, packetMax: Int, now: UInt64) {
         search = Self.makeSearch(ipOverhead, packetMax)
+        estimator.beginAnew()
         waiting.removeAll()
         searchAt = 0
+        searchPause = Self.searchPauseMin
         noteSize()
         wake(now: now)
+    }
+
+    /// Sets the time between small probes while there is traffic, in nanoseconds: no less than
+    /// ``activeIntervalMin`` and no more than ``quietInterval``.
+    mutating func setActiveInterval(_ nanoseconds: UInt64) {
+        activeInterval = Self.bounded(nanoseconds)
+        guard isActive, probeAt != .max else { return }
+        probeAt = MonotonicTime.adding(activeInterval, to: lastProbeAt)
+    }
+
+    private static func bounded(_ interval: UInt64) -> UInt64 {
+        min(max(interval, activeIntervalMin), quietInterval)
     }
 
     /// There is traffic after a time without: looks at the path at once.
     mutating func wake(now: UInt64) {
         activeAt = now
         let earliest = MonotonicTime.adding(activeInterval, to: lastProbeAt)
-        probeAt = min(probeAt, lastProbeAt == 0 ? now : max(now, earliest))
+        // Also after a clock that went back.
+        let isFirst = lastProbeAt == 0 || lastProbeAt > now
+        probeAt = min(probeAt, isFirst ? now : max(now, earliest))
     }
 
     /// Does what is due.
@@ -118,10 +161,11 @@ struct PathMonitor {
         var probes: [PathProbe] = []
         if probeAt <= now {
             noteActivity(traffic, now)
-            probes.append(makeProbe(size: 0, companion: 0, now))
+            if waiting.count < Self.smallWaitingMax {
+                probes.append(makeProbe(size: 0, companion: 0, now))
+            }
         }
-        guard probeAt != .max, searchAt <= now, !waiting.contains(where: { $0.size > 0 }),
-            let size = search.probe(now: now, isActive: isActive)
+        guard maySearch, searchAt <= now, let size = search.probe(now: now, isActive: isActive)
         else { return probes }
         // One that is lost is lost with its companion unless its size is the reason.
         let companion = probes.first ?? makeProbe(size: 0, companion: 0, now)
@@ -139,40 +183,63 @@ struct PathMonitor {
             return nil
         }
         let asked = waiting.remove(at: place)
-        guard let sample = PathSample(answer, arrivedAt: arrivedAt) else { return nil }
-        if asked.size == 0 {
-            for index in waiting.indices where waiting[index].companion == answer.number {
-                waiting[index].isCompanionAnswered = true
-            }
-            estimator.note(roundTrip: sample.roundTrip, transit: sample.transit, now: now)
-        } else if Int(answer.datagramByteCount) == asked.size {
-            search.arrived(asked.size, now: now)
-            noteSize()
-        }
         estimator.note(
             session: answer.session, expected: answer.expectedCount,
             received: answer.receivedCount, now: now)
-        return asked.size == 0 ? sample : nil
+        guard asked.size == 0 else {
+            takeSize(asked.size, answer, now)
+            return nil
+        }
+        guard let sample = PathSample(answer, arrivedAt: arrivedAt) else { return nil }
+        for index in waiting.indices where waiting[index].companion == answer.number {
+            waiting[index].isCompanionAnswered = true
+        }
+        if searchPause > Self.searchPauseMin {
+            searchPause = Self.searchPauseMin
+            searchAt = min(searchAt, MonotonicTime.adding(searchPause, to: now))
+        }
+        unansweredShare *= 15 / 16
+        estimator.note(roundTrip: sample.roundTrip, transit: sample.transit, now: now)
+        return sample
     }
 
-    private mutating func expire(_ now: UInt64) {
-        guard waiting.contains(where: { $0.deadline <= now }) else { return }
-        for one in waiting where one.deadline <= now && one.size > 0 {
-            if one.isCompanionAnswered {
-                search.lost(one.size, now: now)
-            } else {
-                searchAt = MonotonicTime.adding(Self.searchPause, to: now)
-            }
-        }
-        waiting.removeAll { $0.deadline <= now }
+    private mutating func takeSize(_ size: Int, _ answer: PathAnswer, _ now: UInt64) {
+        guard Int(answer.datagramByteCount) == size else { return pauseSearch(now) }
+        search.arrived(size, now: now)
         noteSize()
     }
 
-    /// Sets the pace by what the peer has carried since the last small probe.
+    private mutating func expire(_ now: UInt64) {
+        for index in waiting.indices where waiting[index].isTried && waiting[index].lostAt <= now {
+            waiting[index].lostAt = .max
+            if waiting[index].isCompanionAnswered {
+                let lossesMax =
+                    PathMTUSearch.lossesMax + Int(Self.lossesMore * unansweredShare)
+                search.lost(waiting[index].size, now: now, lossesMax: lossesMax)
+            } else {
+                pauseSearch(now)
+            }
+        }
+        for one in waiting where one.size == 0 && one.forgottenAt <= now {
+            unansweredShare += (1 - unansweredShare) / 16
+        }
+        waiting.removeAll { $0.forgottenAt <= now }
+        noteSize()
+    }
+
+    private mutating func pauseSearch(_ now: UInt64) {
+        searchAt = MonotonicTime.adding(searchPause, to: now)
+        searchPause = min(searchPause * 2, Self.searchPauseMax)
+    }
+
+    /// Sets the pace by what the peer has carried lately.
     private mutating func noteActivity(_ traffic: UInt64, _ now: UInt64) {
-        let carried = traffic > self.traffic ? traffic - self.traffic : 0
-        self.traffic = traffic
-        isActive = carried > Self.activeBytes
+        let isCarrying = traffic > self.traffic && traffic - self.traffic > Self.activeBytes
+        let age = MonotonicTime.elapsed(from: trafficAt, to: now)
+        if isCarrying || age >= Self.activeInterval {
+            isActive = isCarrying
+            (self.traffic, trafficAt) = (traffic, now)
+        }
         if isActive { activeAt = now }
         lastProbeAt = now
         let quiet = MonotonicTime.elapsed(from: activeAt, to: now)
@@ -183,12 +250,12 @@ struct PathMonitor {
 
     private mutating func makeProbe(size: Int, companion: UInt32, _ now: UInt64) -> PathProbe {
         nextNumber &+= 1
-        let timeout = size > 0 ? estimator.estimate.answerTimeout : Self.answerTimeMax
-        if waiting.count == Self.waitingMax { waiting.removeFirst() }
+        let timeout = estimator.estimate.answerTimeout
         waiting.append(
             Waiting(
-                number: nextNumber, deadline: MonotonicTime.adding(timeout, to: now), size: size,
-                companion: companion))
+                number: nextNumber, size: size, companion: companion,
+                lostAt: size > 0 ? MonotonicTime.adding(timeout, to: now) : .max,
+                forgottenAt: MonotonicTime.adding(Self.answerTimeMax, to: now)))
         if size == 0 { estimator.noteProbe() }
         return PathProbe(number: nextNumber, datagramByteCount: size)
     }

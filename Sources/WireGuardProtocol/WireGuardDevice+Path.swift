@@ -17,7 +17,10 @@ extension WireGuardDevice {
     public func setPathInterval(_ nanoseconds: UInt64) {
         guard nanoseconds != pathInterval else { return }
         pathInterval = nanoseconds
-        for case let peer? in peers { peer.path?.activeInterval = nanoseconds }
+        for case let peer? in peers where peer.path != nil {
+            peer.path?.setActiveInterval(nanoseconds)
+            schedule(peer, .path, at: 0)
+        }
     }
 
     /// The pace of a path that nobody follows, in nanoseconds.
@@ -30,7 +33,8 @@ extension WireGuardDevice {
     public func pathAnswered(
         _ id: PeerID, _ answer: PathAnswer, arrivedAt: UInt64, now: UInt64
     ) -> PathSample? {
-        guard let peer = peer(id) else { return nil }
+        // Answers to another process's probes, too, come before there is a path.
+        guard let peer = peer(id), peer.path != nil else { return nil }
         let sample = peer.path?.take(answer, arrivedAt: arrivedAt, now: now)
         announcePacketMax(of: peer)
         schedulePath(of: peer, now: now)
@@ -80,8 +84,7 @@ extension WireGuardDevice {
                 ipOverhead: overhead, packetMax: packetMax, firstNumber: random.uint32(),
                 activeInterval: pathInterval, now: now)
         } else if peer.isPathStale {
-            peer.path?.restart(
-                ipOverhead: overhead, packetMax: packetMax, activeInterval: pathInterval, now: now)
+            peer.path?.restart(ipOverhead: overhead, packetMax: packetMax, now: now)
         }
         peer.isPathStale = false
         let probes = peer.path?.advance(now: now, traffic: peer.activity.carriedBytes) ?? []
@@ -91,6 +94,7 @@ extension WireGuardDevice {
     }
 
     private func schedulePath(of peer: Peer, now: UInt64) {
+        guard !peer.isPathStale else { return schedule(peer, .path, at: 0) }
         guard let deadline = peer.path?.nextDeadline, deadline != .max else {
             return schedule(peer, .path, at: nil)
         }

@@ -56,6 +56,24 @@ struct DeviceSnapshotTests {
                 == Snapshot(of: pair.left, now: 25 * second).bytes)
     }
 
+    /// Its layout says nothing of paths, so that other versions read it.
+    @Test func pathsAreMeasuredAnew() throws {
+        let pair = try Pair(.branchlineAES)
+        _ = try pair.handshake(now: second)
+        let before = Snapshot(of: pair.left, now: second)
+        pair.left.advance(now: second, wallClock: .test(second))
+        #expect(pair.left.pathEstimate(0)?.probeCount == 1)
+        #expect(Snapshot(of: pair.left, now: second).bytes == before.bytes)
+        let copy = try pair.left.handedOver(now: 2 * second)
+        _ = copy.actions.drain()
+        #expect(copy.pathEstimate(0) == nil)
+        #expect(copy.nextDeadline == 2 * second)
+        copy.setPacketMax(1_300, now: 2 * second)
+        copy.advance(now: 2 * second, wallClock: .test(2 * second))
+        #expect(
+            copy.actions.drain().names == ["sendProbe", "sendProbe", "limitPackets(1300)"])
+    }
+
     @Test func deviceWithoutKeyAndPeersComesBack() throws {
         let copy = try WireGuardDevice(workerCount: 1).handedOver(now: second, workers: 1)
         #expect(copy.publicKey == nil && copy.peerCount == 0 && copy.nextDeadline == nil)

@@ -93,6 +93,8 @@ extension [Action] {
             case .stopSending: "stopSending"
             case .sendStagedOrKeepalive: "sendStagedOrKeepalive"
             case .sendKeepalive: "sendKeepalive"
+            case .sendProbe: "sendProbe"
+            case .limitPackets(_, let byteCount): "limitPackets(\(byteCount))"
             case .discardStaged: "discardStaged"
             case .endpointChanged: "endpointChanged"
             }

@@ -280,6 +280,8 @@ final class SimulatedNode {
             staged = []
         case .endpointChanged(_, let endpoint):
             peerEndpoint = endpoint
+        case .sendProbe, .limitPackets:
+            break
         }
     }
 }
