@@ -108,7 +108,8 @@ extension ICMPUnreachable {
         switch reason {
         case .host: writeMessage(message, type: 3, code: 1, quoting: packet)
         case .tooBig(let mtu):
-            writeMessage(message, type: 3, code: 4, rest: UInt32(clamping: mtu), quoting: packet)
+            writeMessage(
+                message, type: 3, code: 4, rest: UInt32(UInt16(clamping: mtu)), quoting: packet)
         }
         return count
     }

@@ -131,7 +131,7 @@ extension SegmentLayout {
     ///   - byteCount: The most that a packet may have, headers included.
     ///   - frameCount: The frame's size in bytes.
     /// - Returns: `false`, and nothing has changed, for what is not TCP, for headers that leave no
-    ///   room, and for more segments than a frame may have.
+    ///   room, for more segments than a frame may have, and for segments that are smaller already.
     mutating func shorten(to byteCount: Int, frameCount: Int) -> Bool {
         let size = byteCount &- headerCount
         guard kind == .tcp, size > 0, size <= segmentSize else { return false }

@@ -5,12 +5,13 @@ import Testing
 
 @Suite struct ICMPUnreachableTests {
     private func answer(
-        _ packet: [UInt8], from source: IPAddress? = nil, room: Int = 2_000
+        _ packet: [UInt8], _ reason: ICMPUnreachable.Reason = .host,
+        from source: IPAddress? = nil, room: Int = 2_000
     ) -> [UInt8] {
         let arena = ByteArena(count: max(room, 1))
         return ByteArena.withCopy(of: packet) { region in
             let count = ICMPUnreachable.build(
-                for: region, from: source, into: arena.whole.prefix(room))
+                reason, for: region, from: source, into: arena.whole.prefix(room))
             return arena.whole.prefix(count).bytes
         }
     }
@@ -48,6 +49,55 @@ import Testing
         #expect(ByteArena.withCopy(of: answer) { region in
             IPPacket(region).map { Checksum.verifyTransport(of: $0) } ?? false
         })
+    }
+
+    @Test(arguments: [
+        (68, [0, 68]), (1_280, [5, 0]), (65_535, [255, 255]), (65_536, [255, 255]),
+        (.max, [255, 255]), (-1, [0, 0]),
+    ] as [(Int, [UInt8])])
+    func fragmentationNeededNamesTheMTU(mtu: Int, field: [UInt8]) {
+        let packet = PacketBuilder.tcp4.with { $0.payload = PacketBuilder.pattern(1_400) }.bytes
+        let answer = answer(packet, .tooBig(mtu: mtu))
+        #expect(answer.count == 576)
+        #expect(Array(answer[20..<22]) == [3, 4])
+        // RFC 1191, section 4: two bytes unused, two of the next hop's MTU.
+        #expect(Array(answer[24..<28]) == [0, 0] + field)
+        #expect(Array(answer[28...]) == Array(packet[..<548]))
+        #expect(Array(answer[12..<20]) == [10, 0, 0, 2, 10, 0, 0, 1])
+        #expect(PacketBuilder.slowSum(Array(answer[..<20])) == 0xffff)
+        #expect(PacketBuilder.slowSum(Array(answer[20...])) == 0xffff)
+    }
+
+    @Test(arguments: [
+        (1_280, [0, 0, 5, 0]), (65_536, [0, 1, 0, 0]), (.max, [255, 255, 255, 255]),
+        (-1, [0, 0, 0, 0]),
+    ] as [(Int, [UInt8])])
+    func packetTooBigNamesTheMTU(mtu: Int, field: [UInt8]) {
+        let packet = PacketBuilder.tcp6.with { $0.payload = PacketBuilder.pattern(1_400) }.bytes
+        let answer = answer(packet, .tooBig(mtu: mtu))
+        #expect(answer.count == 1_280)
+        #expect(Array(answer[40..<42]) == [2, 0])
+        // RFC 4443, section 3.2: all four bytes.
+        #expect(Array(answer[44..<48]) == field)
+        #expect(Array(answer[48...]) == Array(packet[..<1_232]))
+        #expect(ByteArena.withCopy(of: answer) { region in
+            IPPacket(region).map { Checksum.verifyTransport(of: $0) } ?? false
+        })
+    }
+
+    /// RFC 1122, section 3.2.2, and RFC 4443, section 2.4(e).
+    @Test func tooBigIsSaidToNobodyWhoMayNotHearOfIt() {
+        let reason = ICMPUnreachable.Reason.tooBig(mtu: 1_300)
+        #expect(answer(icmp(.udp4, type: 3), reason).isEmpty)
+        #expect(answer(icmp(.udp6, type: 2), reason).isEmpty)
+        #expect(!answer(icmp(.udp4, type: 8), reason).isEmpty)
+        #expect(!answer(icmp(.udp6, type: 128), reason).isEmpty)
+        #expect(answer(PacketBuilder.udp4.with { $0.fragment = 0x4001 }.bytes, reason).isEmpty)
+        let group = [0xff, 2] + [UInt8](repeating: 0, count: 13) + [1]
+        #expect(answer(PacketBuilder.udp6.with { $0.destination = group }.bytes, reason).isEmpty)
+        #expect(answer(PacketBuilder.udp6.with { $0.source = group }.bytes, reason).isEmpty)
+        let groupOfIPv4 = PacketBuilder.udp4.with { $0.destination = [224, 0, 0, 9] }
+        #expect(answer(groupOfIPv4.bytes, reason).isEmpty)
     }
 
     @Test(arguments: [(PacketBuilder.udp4, 576, 28), (.udp6, 1_280, 48)])

@@ -27,6 +27,24 @@ import Testing
         }
     }
 
+    @Test func onlyIPv4WithoutDontFragmentMayBeFragmented() {
+        func mayBeFragmented(_ packet: [UInt8]) -> Bool? {
+            ByteArena.withCopy(of: packet) { IPPacket($0)?.mayBeFragmented }
+        }
+        for (fragment, expected) in [
+            (0x0000, true), (0x4000, false), (0x2000, true), (0x6000, false), (0x8000, true),
+            (0xbfff, true), (0x4001, false),
+        ] as [(UInt16, Bool)] {
+            let packet = PacketBuilder.udp4.with { $0.fragment = fragment }.bytes
+            #expect(mayBeFragmented(packet) == expected)
+        }
+        // Bytes 6 and 7 are something else there.
+        for hops: UInt8 in [0, 64, 255] {
+            let packet = PacketBuilder.udp6.with { $0.timeToLive = hops }.bytes
+            #expect(mayBeFragmented(packet) == false)
+        }
+    }
+
     @Test func extensionHeadersOfIPv6AreWalked() {
         let headers: [(number: UInt8, rest: [UInt8])] = [
             (0, [0] + [UInt8](repeating: 0, count: 6)),

@@ -57,7 +57,13 @@ enum Cut: Equatable {
 }
 
 /// Cuts a frame, checking padding and surroundings on the way.
-func cut(_ header: VirtioNetHeader, _ frame: [UInt8], paddingLimit: Int = 1_420) -> Cut {
+///
+/// - Parameter limit: The most bytes of a packet, where the frame is to be cut smaller.
+/// - Parameter isShortened: Whether that is possible.
+func cut(
+    _ header: VirtioNetHeader, _ frame: [UInt8], paddingLimit: Int = 1_420, limit: Int? = nil,
+    isShortened: Bool = true
+) -> Cut {
     let after = 64
     let arena = ByteArena(count: frame.count + after)
     arena.whole.fill(with: 0xcc)
@@ -68,6 +74,10 @@ func cut(_ header: VirtioNetHeader, _ frame: [UInt8], paddingLimit: Int = 1_420)
     guard case .segmenter(var segmenter) = outcome else {
         guard case .invalid(let fault) = outcome else { return .packets([]) }
         return .invalid(fault)
+    }
+    if let limit {
+        let outcome = segmenter.shorten(to: limit)
+        #expect(outcome == isShortened, "to \(limit)")
     }
     var packets: [[UInt8]] = []
     var wireCount = 0
