@@ -317,6 +317,19 @@ def control_frames(plaintext: bytes) -> list[tuple[int, bytes]]:
     return frames
 
 
+def path_probe(number: int, sent_at: int) -> bytes:
+    value = struct.pack("<IQ", number, sent_at)
+    return struct.pack("<BH", 1, len(value)) + value
+
+
+def path_answer(
+        number: int, sent_at: int, received_at: int, held: int, size: int, session: int,
+        received: int, expected: int) -> bytes:
+    value = struct.pack(
+        "<IQQIHIQQ", number, sent_at, received_at, held, size, session, received, expected)
+    return struct.pack("<BH", 2, len(value)) + value
+
+
 # Vectors.
 
 def seeded(label: str, count: int = 32) -> bytes:
@@ -386,6 +399,15 @@ def control_vector(plaintext: str) -> dict:
     return {"plaintext": plaintext, "frames": frames}
 
 
+def path_runs() -> list[bytes]:
+    """A small probe and its answer as they are sent, and both in one message."""
+    probe = path_probe(0x01020304, 0x1112131415161718)
+    answer = path_answer(
+        0x01020304, 0x1112131415161718, 0x2122232425262728, 0x31323334, 0x4142, 0x51525354,
+        0x6162636465666768, 0x7172737475767778)
+    return [run + bytes(-len(run) % 16) for run in (probe, answer, probe + answer)]
+
+
 def vectors() -> dict:
     return {
         "handshakes": [vector(cipher, has) for cipher in CIPHERS for has in (False, True)],
@@ -393,6 +415,7 @@ def vectors() -> dict:
             "00", "00000000000000000000000000000000", "010000", "0100", "01", "01030061626300",
             "0102006162ff000000000000000000", "000001010041", "0101004145", "0101004160",
             "0104006162", "70ffff", "450000", "600000", "010100455001005a00",
+            *(run.hex() for run in path_runs()),
         )],
     }
 

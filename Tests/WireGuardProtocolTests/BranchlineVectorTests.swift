@@ -215,7 +215,7 @@ struct BranchlineVectorTests {
 
     @Test func controlFramesMatchTheVectors() throws {
         let vectors = try Self.file.orThrow().control_frames
-        #expect(vectors.count >= 15)
+        #expect(vectors.count >= 18)
         for vector in vectors {
             let found: [ControlVector.Frame]? = ByteArena.withCopy(
                 of: bytes(hex: vector.plaintext)
