@@ -27,6 +27,13 @@ import WireGuardConfiguration
                     publicKey: key, profile: .branchlineChaCha,
                     mismatch: .init(spoken: .wireguard, ageSeconds: 5)),
                 .init(publicKey: key, session: .init(ageSeconds: 0, endSeconds: 180)),
+                .init(
+                    publicKey: key, profile: .branchlineAES,
+                    path: .init(
+                        roundTripMicroseconds: .max, roundTripMinMicroseconds: 0,
+                        jitterMicroseconds: 7, lossShare: 0.25, probes: .max, answers: 3,
+                        mtu: 1_480, isMTUConfirmed: true)),
+                .init(publicKey: key, profile: .branchlineAES, path: .init(probes: 1, mtu: 1_280)),
             ])
         let text = UAPI.serialize(status)
         #expect(string(text).hasSuffix("\nerrno=0\n\n"))
@@ -38,6 +45,25 @@ import WireGuardConfiguration
         #expect(throws: UAPIError.self) {
             try EngineStatus(answer: Array("\(line)\nerrno=0\n\n".utf8))
         }
+    }
+
+    /// Nothing is measured before the first answer.
+    @Test func pathBeforeItsFirstAnswerHasNoTimes() throws {
+        let key = try #require(PublicKey(hex: Samples.peerHex[0]))
+        let status = EngineStatus(peers: [.init(publicKey: key, path: .init(mtu: 1_480))])
+        let lines = string(UAPI.serialize(status)).split(separator: "\n").map(String.init)
+        #expect(
+            lines.filter { $0.hasPrefix("path_") } == [
+                "path_mtu=1480", "path_mtu_confirmed=false", "path_probes=0", "path_answers=0",
+            ])
+        let bare = EngineStatus(peers: [.init(publicKey: key)])
+        #expect(!string(UAPI.serialize(bare)).contains("path_"))
+    }
+
+    /// Lines of a path without its first one are passed over.
+    @Test func pathLinesWithoutAnMTUAreNoPath() throws {
+        let text = "public_key=\(Samples.peerHex[0])\npath_rtt_us=1\nerrno=0\n\n"
+        #expect(try EngineStatus(answer: Array(text.utf8)).peers.first?.path == nil)
     }
 
     @Test func lossIsAShareOfWhatWasSent() throws {
@@ -66,6 +92,9 @@ import WireGuardConfiguration
         "public_key=\(Samples.peerHex[0])\nmismatch=wireguard\nerrno=0\n\n",
         "public_key=\(Samples.peerHex[0])\nmismatch=x 1\nerrno=0\n\n",
         "public_key=\(Samples.peerHex[0])\nsession_age_sec=-1\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\npath_mtu=x\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\npath_mtu=1\npath_rtt_us=-1\nerrno=0\n\n",
+        "public_key=\(Samples.peerHex[0])\npath_mtu=1\npath_loss_ppm=0.5\nerrno=0\n\n",
     ])
     func brokenAnswersAreRefused(_ answer: String) {
         #expect(throws: UAPIError.self) { try EngineStatus(answer: Array(answer.utf8)) }

@@ -6,9 +6,11 @@ import WireGuardProtocol
 /// Datagrams from anywhere, on a device and its peer over virtual time.
 ///
 /// The input is a list of steps: time passes, datagrams of either device are delivered, altered,
-/// repeated or dropped, bytes of the fuzzer's own arrive. The devices have one profile or two.
+/// repeated or dropped, bytes of the fuzzer's own arrive, which are read as answers to probes of
+/// the path as well. The devices have one profile or two.
 /// Claims: nothing traps; altered transport data does not open, nor does that of another profile; a
-/// counter is accepted once; no session is of another profile than the peer.
+/// counter is accepted once; no session is of another profile than the peer; no path is said to
+/// carry less than the least or more than a packet; a device has nothing to do after its pass.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzWireMessages(_ start: UnsafePointer<UInt8>?, _ count: Int) -> Int32 {
     var input = FuzzInput(start, count)
@@ -57,7 +59,10 @@ private struct Network {
                 Datagram(bytes: bytes, to: end, isGenuine: false), isUnderLoad: choice & 64 != 0)
         default: changeSettings(end, input.byte())
         }
-        for index in 0..<2 { ends[index].device.advance(now: now, wallClock: wallClock) }
+        for index in 0..<2 {
+            ends[index].device.advance(now: now, wallClock: wallClock)
+            claim(ends[index].device.nextDeadline.map { $0 > now } ?? true, "a pass does not end")
+        }
         drain()
     }
 
@@ -129,7 +134,7 @@ private struct Network {
 
     private mutating func receive(_ datagram: Datagram, isUnderLoad: Bool) {
         ByteArena.withCopy(of: datagram.bytes) { region in
-            readControlFrames(region)
+            readControlFrames(region, of: datagram.to)
             if case .message(.transportData) = WireGuardMessage.type(of: region) {
                 receiveData(region, datagram)
             } else {
@@ -141,14 +146,35 @@ private struct Network {
         }
     }
 
-    private func readControlFrames(_ region: ByteRegion) {
+    private func readControlFrames(_ region: ByteRegion, of end: Int) {
         guard var frames = ControlFrames(region) else { return }
         var count = 0
         while let frame = frames.next() {
             claim(frame.type != ControlFrame.padding, "padding is handed out")
             count += ControlFrame.headerCount + frame.value.count
+            let isProbe = PathProbe.Received(frame) != nil
+            claim(!isProbe || frame.type == PathProbe.frameType, "another type is a probe")
+            if let answer = PathAnswer(frame) { take(answer, at: end) }
         }
         claim(count <= region.count, "frames are longer than what they lie in")
+    }
+
+    /// Takes an answer, whatever it says, to a probe that was sent.
+    private func take(_ answer: PathAnswer, at end: Int) {
+        guard let peer = ends[end].peer else { return }
+        var answer = answer
+        if let probe = ends[end].probe(Int(answer.number >> 1)) {
+            answer.number = probe.number
+            if answer.session & 1 == 0 {
+                answer.datagramByteCount = UInt16(clamping: probe.datagramByteCount)
+            }
+        }
+        let device = ends[end].device
+        let sample = device.pathAnswered(peer, answer, arrivedAt: now / 1_000, now: now)
+        claim(sample.map { $0.roundTrip <= 60_000_000_000 } ?? true, "a round trip of minutes")
+        guard let mtu = device.pathMTU(peer), let path = device.pathEstimate(peer) else { return }
+        claim((1_200...65_600).contains(mtu), "a path MTU of \(mtu)")
+        claim(path.lossShare.map { $0 >= 0 && $0 <= 1 } ?? true, "no share")
     }
 
     private mutating func receiveData(_ region: ByteRegion, _ datagram: Datagram) {
@@ -185,10 +211,14 @@ private struct Network {
             return
         }
         switch choice % 8 {
-        case 0: device.setPersistentKeepalive(peer, seconds: UInt16(choice), now: now)
+        case 0:
+            device.setPersistentKeepalive(peer, seconds: UInt16(choice), now: now)
+            device.setPacketMax(Int(choice) * 257, now: now)
         case 1: device.setEndpoint(peer, choice & 128 != 0 ? End.endpoint(1 - end) : nil, now: now)
         case 2: device.endpointChanged(peer, End.endpoint(Int(choice)))
-        case 3: device.expireAllKeys()
+        case 3:
+            device.expireAllKeys()
+            device.setPathInterval(UInt64(choice) * 1_000_000)
         case 4:
             device.removePeer(peer)
             ends[end].peer = nil
@@ -227,6 +257,7 @@ private struct End {
     var sending: Session?
     var sessions: [UInt32: Session] = [:]
     var accepted: [UInt32: Set<UInt64>] = [:]
+    private var probes: [PathProbe] = []
 
     init(seed: UInt8) {
         let state = Generator(seed)
@@ -253,6 +284,11 @@ private struct End {
         device.setPersistentKeepalive(peer, seconds: keepaliveSeconds, now: now)
     }
 
+    /// One of the last probes; `nil` before the first.
+    func probe(_ choice: Int) -> PathProbe? {
+        probes.isEmpty ? nil : probes[choice % probes.count]
+    }
+
     /// - Returns: A datagram to be sent.
     mutating func perform(_ action: Action) -> [UInt8]? {
         switch action {
@@ -268,6 +304,9 @@ private struct End {
             sessions[session.localIndex] = nil
             if sending === session { sending = nil }
         case .stopSending: sending = nil
+        case .sendProbe(_, let probe): probes = Array((probes + [probe]).suffix(probesMax))
+        case .limitPackets(_, let byteCount):
+            claim((1_200...65_535).contains(byteCount), "packets of \(byteCount) bytes")
         case .sendStagedOrKeepalive, .sendKeepalive, .discardStaged, .endpointChanged: break
         }
         return nil
@@ -297,3 +336,4 @@ private let keys = [UInt8(1), 2].compactMap {
 nonisolated(unsafe) private let sharedCipher = PacketCipher()
 private let datagramBytesMax = 1_400
 private let flyingMax = 64
+private let probesMax = 8
