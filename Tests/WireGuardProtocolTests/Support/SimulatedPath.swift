@@ -27,6 +27,7 @@ struct SimulatedPath {
     /// What ``PathMonitor/search`` had for current, each time that it changed.
     private(set) var currents: [(from: UInt64, size: Int)] = []
     private var flying: [(at: UInt64, answer: PathAnswer)] = []
+    private var lookedAt: UInt64 = 0
     private var traffic: UInt64 = 0
     private var sentCount: UInt64 = 0
     private var arrivedCount: UInt64 = 0
@@ -50,7 +51,7 @@ struct SimulatedPath {
     mutating func run(_ nanoseconds: UInt64) {
         let end = now + nanoseconds
         while true {
-            let due = max(monitor.nextDeadline, now + millisecond)
+            let due = max(monitor.nextDeadline, lookedAt + millisecond, now)
             let next = min(due, flying.map(\.at).min() ?? .max)
             guard next <= end else { break }
             pass(to: next)
@@ -58,7 +59,7 @@ struct SimulatedPath {
                 let answer = flying.remove(at: place).answer
                 _ = monitor.take(answer, arrivedAt: now / 1_000, now: now)
             }
-            if monitor.nextDeadline <= now { look() }
+            if monitor.nextDeadline <= now, now >= lookedAt + millisecond { look() }
             noteCurrent()
         }
         pass(to: end)
@@ -84,6 +85,7 @@ struct SimulatedPath {
     }
 
     private mutating func look() {
+        lookedAt = now
         for probe in monitor.advance(now: now, traffic: traffic) {
             probes.append((now, probe))
             send(probe)
