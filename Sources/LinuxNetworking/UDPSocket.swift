@@ -133,8 +133,9 @@ extension UDPSocket {
         try setBuffer(Int32(CLINUX_SO_SNDBUFFORCE), SO_SNDBUF, byteCount)
     }
 
-    /// Whether datagrams leave with Don't Fragment, whatever the kernel believes of the path, or may
-    /// be cut in two. A kernel that refuses leaves it as it is. IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
+    /// Whether datagrams leave with Don't Fragment, whatever the kernel believes of the path, or
+    /// may be cut in two. A kernel that refuses leaves it as it is.
+    /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
     public func setDontFragment(_ isSet: Bool) {
         try? descriptor.setOption(
             Int32(IPPROTO_IP), IP_MTU_DISCOVER, isSet ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT)

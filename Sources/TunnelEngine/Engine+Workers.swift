@@ -19,6 +19,8 @@ extension Engine {
                 tunnels[tunnel]?.hand(on: packet, from: peer, at: time)
             case .pathAnswer(let tunnel, let peer, let answer, let arrivedAt):
                 tunnels[tunnel]?.take(answer, from: peer, arrivedAt: arrivedAt)
+            case .probeSkipped(let tunnel, let peer, let probe):
+                tunnels[tunnel]?.device.pathProbeSkipped(peer, probe, now: now)
             case .handshakeMessage(let bytes, let source, let local):
                 receiveHandshake(bytes, from: source, at: local)
             case .sourceRefused:

@@ -22,17 +22,23 @@ extension Worker {
         tunnels[tunnel].peers[session.peer].activity?.noteControl(byteCount: datagramByteCount)
         var frames = frames
         var unknownCount = 0
-        var isAnswered = false
+        // One of each for a message, however many it holds: what a peer makes us do is bounded.
+        var (probe, answer): (PathProbe.Received?, PathAnswer?)
         while let frame = frames.next() {
-            if let probe = PathProbe.Received(frame) {
-                // One for each message, however many it asks for: an answer is longer than a probe.
-                if !isAnswered { answer(probe, of: session, datagramByteCount, at: index) }
-                isAnswered = true
-            } else if let answer = PathAnswer(frame) {
-                post(.pathAnswer(tunnel, session.peer, answer, arrival(of: index) / 1_000))
+            if let found = PathProbe.Received(frame) {
+                probe = probe ?? found
+            } else if let found = PathAnswer(frame) {
+                answer = answer ?? found
             } else {
                 unknownCount += 1
             }
+        }
+        if probe != nil || answer != nil, !tunnels[tunnel].pathBudget.take(now: now) {
+            return count(.inboxFull, of: tunnel)
+        }
+        if let probe { self.answer(probe, of: session, datagramByteCount, at: index) }
+        if let answer {
+            post(.pathAnswer(tunnel, session.peer, answer, arrival(of: index) / 1_000))
         }
         if unknownCount > 0 { count(.controlFrameUnknown, unknownCount, of: tunnel) }
     }
@@ -72,25 +78,29 @@ extension Worker {
             PathProbe.frameCount, limit: .max)
         let sized = probe.datagramByteCount - WireGuardMessage.TransportData.overhead
         let byteCount = max(smallest, min(sized, EngineLimits.packetBytesMax))
-        sendControl(
+        let hasLeft = sendControl(
             byteCount, to: peer, of: tunnel, mayBeFragmented: probe.datagramByteCount == 0
         ) { plaintext in
             probe.write(sentAt: Clock.monotonicNanoseconds() / 1_000, to: plaintext)
         }
+        // One that never left says nothing of its size, although the small one beside it arrives.
+        if !hasLeft { post(.probeSkipped(tunnel, peer, probe)) }
     }
 
     /// Sends one message of control frames at once, past all queues, or not at all: a probe that
     /// waited would say nothing of the path.
     ///
     /// - Parameter write: Writes frames to the start of `byteCount` zeros.
+    /// - Returns: `false` if it did not leave.
+    @discardableResult
     private mutating func sendControl(
         _ byteCount: Int, to peer: PeerID, of tunnel: TunnelID, mayBeFragmented: Bool = true,
         _ write: (ByteRegion) -> Void
-    ) {
+    ) -> Bool {
         guard let session = tunnels[tunnel].peers[peer].session,
             session.profile.family == .branchline
-        else { return }
-        sendSingle(byteCount, to: peer, of: tunnel, mayBeFragmented: mayBeFragmented) {
+        else { return false }
+        return sendSingle(byteCount, to: peer, of: tunnel, mayBeFragmented: mayBeFragmented) {
             $0.fill(with: 0)
             write($0)
         }

@@ -157,7 +157,10 @@ extension Worker {
     ) -> Bool {
         let mtu = packet.version == 4 ? byteCount : max(byteCount, EngineLimits.ipv6MTUMin)
         guard segmenter.firstPacketCount > mtu else { return true }
-        if packet.mayBeFragmented, segmenter.segmentCount == 1 { return true }
+        if packet.mayBeFragmented {
+            _ = segmenter.shorten(to: mtu)
+            return true
+        }
         if tunnels[tunnel].icmpBudget.take(now: now) {
             answer(packet.region, with: .tooBig(mtu: mtu), in: tunnel)
         }
@@ -257,19 +260,24 @@ extension Worker {
     ///   - byteCount: Of the plaintext, padding included; 0 for a keepalive.
     ///   - mayBeFragmented: Without, it leaves with Don't Fragment, and only if nothing waits.
     ///   - write: Fills the plaintext.
+    /// - Returns: `false` if it did not leave.
+    @discardableResult
     mutating func sendSingle(
         _ byteCount: Int, to peer: PeerID, of tunnel: TunnelID, isData: Bool = false,
         mayBeFragmented: Bool = true, _ write: (ByteRegion) -> Void
-    ) {
+    ) -> Bool {
         let datagramByteCount = byteCount + WireGuardMessage.TransportData.overhead
         guard let socket, tunnels[tunnel].isUp, tunnels[tunnel].peers.contains(peer),
             tunnels[tunnel].peers[peer].destination != nil,
             let session = tunnels[tunnel].peers[peer].session, session.isUsableForSending(now: now)
-        else { return }
+        else { return false }
         let isEmpty = flushSends()
         guard isEmpty || mayBeFragmented && hasRoom(byteCount + datagramByteCount),
             let counter = session.reserveCounters(1)
-        else { return count(.sendFailed, of: tunnel) }
+        else {
+            if mayBeFragmented { count(.sendFailed, of: tunnel) }
+            return false
+        }
         startRun(datagramByteCount, tunnel: tunnel, peer: peer)
         let datagram = transmitBuffer.whole.region(at: run.end, count: datagramByteCount)
         let plaintext = transmitBuffer.whole.region(
@@ -290,6 +298,7 @@ extension Worker {
         }
         closeRun()
         _ = flushSends()
+        return true
     }
 
     /// Whether one more datagram fits behind what is still to be sent.

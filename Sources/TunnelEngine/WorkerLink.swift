@@ -104,6 +104,8 @@ enum WorkerEvent: Sendable {
     /// A peer's answer to a probe of the path, and when it came, in microseconds of the clock that
     /// probes are stamped by.
     case pathAnswer(TunnelID, PeerID, PathAnswer, UInt64)
+    /// A probe of the path did not leave.
+    case probeSkipped(TunnelID, PeerID, PathProbe)
     /// An address of ours that datagrams left from is gone.
     case sourceRefused
     /// The TUN device was deleted.
@@ -116,7 +118,8 @@ enum WorkerEvent: Sendable {
     /// Whether somebody else decides how often it comes; the next one makes up for a lost one.
     var isBounded: Bool {
         switch self {
-        case .handshakeMessage, .roamed, .answer, .pathAnswer, .sourceRefused: true
+        case .handshakeMessage, .roamed, .answer, .pathAnswer, .probeSkipped, .sourceRefused:
+            true
         case .attention, .confirmed, .deviceGone, .tunnelForgotten, .report: false
         }
     }

@@ -196,6 +196,10 @@ struct WorkerTunnel {
     var answerBudget = TokenBucket(
         perSecond: EngineLimits.answersPerSecond, burst: EngineLimits.answerBurst)
 
+    /// Probes and answers of the path that may be answered and handed on.
+    var pathBudget = TokenBucket(
+        perSecond: EngineLimits.pathFramesPerSecond, burst: EngineLimits.pathFrameBurst)
+
     init(_ port: TunnelPort) {
         self.port = port
         coalescing = port.hasVirtioHeader ? CoalescingOffloads(port.offloads) : []

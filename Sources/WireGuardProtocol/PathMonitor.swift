@@ -209,6 +209,12 @@ struct PathMonitor {
         noteSize()
     }
 
+    /// A probe did not leave: it will not be answered, which says nothing of the path.
+    mutating func forget(_ probe: PathProbe, now: UInt64) {
+        guard let place = waiting.firstIndex(where: { $0.number == probe.number }) else { return }
+        if waiting.remove(at: place).size > 0 { pauseSearch(now) }
+    }
+
     private mutating func expire(_ now: UInt64) {
         for index in waiting.indices where waiting[index].isTried && waiting[index].lostAt <= now {
             waiting[index].lostAt = .max

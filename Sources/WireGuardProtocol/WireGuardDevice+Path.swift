@@ -41,6 +41,13 @@ extension WireGuardDevice {
         return sample
     }
 
+    /// Takes note that a probe did not leave: there was no room for it, or nobody to send it to.
+    public func pathProbeSkipped(_ id: PeerID, _ probe: PathProbe, now: UInt64) {
+        guard let peer = peer(id), peer.path != nil else { return }
+        peer.path?.forget(probe, now: now)
+        if !peer.isPathStale { schedulePath(of: peer, now: now) }
+    }
+
     /// What is known of the way to a peer; `nil` before it was measured, and for other profiles.
     public func pathEstimate(_ id: PeerID) -> PathEstimate? { peer(id)?.path?.estimate }
 

@@ -401,4 +401,24 @@ import Testing
             #expect(monitor.estimate.lossShare.map { (0...1).contains($0) } ?? true)
         }
     }
+
+    /// A sender whose socket is full gets small probes through, and none of size.
+    @Test func probesThatDoNotLeaveSayNothingOfTheSize() {
+        var monitor = PathMonitor(ipOverhead: 28, packetMax: 1_420, firstNumber: 1, now: second)
+        var now = second
+        for _ in 0..<200 {
+            for probe in monitor.advance(now: now, traffic: now / 100) {
+                if probe.datagramByteCount > 0 {
+                    monitor.forget(probe, now: now)
+                } else {
+                    _ = monitor.take(
+                        PathAnswer(number: probe.number, sentAt: now / 1_000, receivedAt: 7),
+                        arrivedAt: now / 1_000 + 10, now: now)
+                }
+            }
+            #expect(monitor.nextDeadline > now, "no probe without a pause")
+            now += 100 * millisecond
+        }
+        #expect(monitor.search.current == 1_452 && !monitor.estimate.isDatagramSizeConfirmed)
+    }
 }

@@ -71,8 +71,6 @@ struct Keys: ParsableCommand {
     }
 }
 
-extension TunnelProfile: @retroactive ExpressibleByArgument {}
-
 struct Run: ParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Run peers; take commands from standard input, one a line.",
@@ -102,12 +100,15 @@ struct Run: ParsableCommand {
     @Option(help: "Number of the first tenant.") var firstTenant = 0
     @Option(help: "UDP ports that the peers are spread over.") var ports = 64
     @Option(help: "What peers speak: wireguard, branchline-aes256gcm, ...")
-    var profile = TunnelProfile.wireguard
+    var profile = TunnelProfile.wireguard.rawValue
     @Argument(help: "The gateway's address and port, as 192.0.2.1:51820.") var gateway: String
 
     func validate() throws {
         guard Endpoint(gateway) != nil else {
             throw ValidationError("'\(gateway)' is no address with a port")
+        }
+        guard TunnelProfile(rawValue: profile) != nil else {
+            throw ValidationError("'\(profile)' is no profile")
         }
         guard tenants > 0, (1...1_000).contains(ports) else {
             throw ValidationError("--tenants takes 1 or more, --ports 1 to 1000")
@@ -115,7 +116,8 @@ struct Run: ParsableCommand {
     }
 
     func run() throws {
-        guard let endpoint = Endpoint(gateway) else { return }
+        guard let endpoint = Endpoint(gateway), let profile = TunnelProfile(rawValue: profile)
+        else { return }
         let emulator = try Emulator(
             identities: options.identities, gateway: endpoint,
             tenants: firstTenant..<firstTenant + tenants, peersPerTenant: options.peers,
