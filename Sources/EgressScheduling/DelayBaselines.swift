@@ -101,6 +101,8 @@ struct DelayBaselines {
         }
     }
 
+    mutating func forget(_ key: UInt64) { entries[key] = nil }
+
     mutating func forgetAll() { entries = [:] }
 
     /// - Returns: `false` if all that are known were heard of lately.

@@ -107,6 +107,15 @@ public struct LinkRateFollower: Sendable {
         bitsPerSecond = max(minimum, min(rate, maximum))
     }
 
+    /// Forgets what is usual for a peer: its way is another one.
+    public mutating func forget(peer: Int32, tunnel: Int32 = 0) {
+        baselines.forget(Self.key(peer, tunnel))
+    }
+
+    private static func key(_ peer: Int32, _ tunnel: Int32) -> UInt64 {
+        UInt64(UInt32(bitPattern: tunnel)) << 32 | UInt64(UInt32(bitPattern: peer))
+    }
+
     /// Takes a sample.
     ///
     /// - Parameters:
@@ -121,7 +130,7 @@ public struct LinkRateFollower: Sendable {
         heardAt = now
         unanswered = nil
         silentCuts = 0
-        let key = UInt64(UInt32(bitPattern: tunnel)) << 32 | UInt64(UInt32(bitPattern: sample.peer))
+        let key = Self.key(sample.peer, tunnel)
         let isIdle = Self.lasts(idleSince, now)
         baselines.note(sample, key: key, isIdle: isIdle, standing: standing, now: now)
         guard now >= (rounds.last?.at ?? 0) &+ Self.roundNanoseconds,

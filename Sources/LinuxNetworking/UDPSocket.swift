@@ -97,6 +97,10 @@ public final class UDPSocket: Sendable {
         }
     }
 
+    /// Whether the result of ``send(_:segmentByteCount:to:trafficClass:)`` says that a datagram
+    /// without fragmentation is longer than the device takes.
+    public static func isTooLong(_ result: Int) -> Bool { result == -Int(EMSGSIZE) }
+
     /// Whether a run may go through in pieces: the device cannot compute checksums (EIO), a
     /// datagram exceeds the path's MTU (EMSGSIZE, EINVAL on older kernels), or there are more
     /// segments than the kernel knows (EINVAL).

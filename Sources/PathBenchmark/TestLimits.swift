@@ -9,8 +9,9 @@ public enum TestLimits {
     public static let partsMax = 8
     /// How long a test may last from its greeting on, whatever the client does.
     public static let testSecondsMax = 240
-    /// A client from which nothing has come for so long has gone.
-    public static let idleSecondsMax = 10
+    /// A client from which nothing has come for so long has gone: more than a part of probes takes,
+    /// of which none need arrive.
+    public static let idleSecondsMax = secondsMax + probeSecondsMax + answerSecondsMax + 3
     /// How long a message may take that the other side owes.
     public static let answerSecondsMax = 5
     /// What the server's own word on a part may take longer than the part, through full queues.

@@ -10,13 +10,16 @@ extension Engine {
     /// line, or its rate is always the same.
     ///
     /// - Parameter now: Monotonic nanoseconds, when the answer came.
-    func followLink(peer: PeerID, of tunnel: Tunnel, sample: DelaySample, now: UInt64) {
+    func followLink(_ sample: DelaySample, of tunnel: Tunnel, now: UInt64) {
         guard follower != nil else { return }
-        var sample = sample
-        sample.peer = peer
         let rate = follower?.note(
             sample, tunnel: tunnel.number, bytesSent: lineBytesSent, now: now)
         if rate != nil { useFollowedRate() }
+    }
+
+    /// The way to a peer is another one, or there is no such peer any more.
+    func followLinkNoMore(to peer: PeerID, of tunnel: Tunnel) {
+        follower?.forget(peer: peer, tunnel: tunnel.number)
     }
 
     /// Notes that a probe to a peer leaves, so that it is known when none is answered.

@@ -178,10 +178,10 @@ public enum EngineLimits {
     /// ICMP errors that one worker writes per second, and in one burst.
     static let icmpPerSecond = 1_000.0
     static let icmpBurst = 50.0
-    /// Messages with probes or answers that one worker takes of a tunnel in a second, and at once:
-    /// those of thousands of peers in use.
-    static let pathFramesPerSecond = 10_000.0
-    static let pathFrameBurst = 256.0
+    /// Messages with probes or answers that one worker takes of a peer in a second, and at once:
+    /// twice what the quickest pace makes.
+    static let pathFramesPerSecond = 400.0
+    static let pathFrameBurst = 32.0
     /// Between probes of a path with traffic, where the line's rate follows them.
     static let followedPathNanoseconds: UInt64 = 100_000_000
     /// The least MTU that an IPv6 sender can be told.

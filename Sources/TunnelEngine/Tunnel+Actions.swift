@@ -90,6 +90,7 @@ extension Tunnel {
 
     private func noteEndpoint(_ id: PeerID, _ endpoint: Endpoint?, _ local: LocalAddress?) {
         guard var peer = peers[id] else { return }
+        if peer.endpoint != endpoint { engine.followLinkNoMore(to: id, of: self) }
         if peer.endpoint != endpoint || local != nil { peer.localAddress = local }
         peer.endpoint = endpoint
         peers[id] = peer

@@ -193,6 +193,7 @@ extension Tunnel {
         removeAllowedIPs(of: id)
         settings.preferences[id] = nil
         settings.removedPeers.append(id)
+        engine.followLinkNoMore(to: id, of: self)
         device.removePeer(id)
         if settings.removedPeers.count >= EngineLimits.removedPeersUnposted { postRoutes() }
         performActions()

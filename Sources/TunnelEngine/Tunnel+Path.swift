@@ -11,7 +11,7 @@ extension Tunnel {
     func take(_ answer: PathAnswer, from peer: PeerID, arrivedAt: UInt64) {
         let now = Clock.monotonicNanoseconds()
         if let sample = device.pathAnswered(peer, answer, arrivedAt: arrivedAt, now: now) {
-            engine.followLink(peer: peer, of: self, sample: DelaySample(sample, peer), now: now)
+            engine.followLink(DelaySample(sample, peer), of: self, now: now)
         }
         performActions()
     }
@@ -25,7 +25,12 @@ extension Tunnel {
 
     /// Tells of a path that carries less than the interface's MTU, or more again.
     func noteLimit(_ byteCount: Int, of id: PeerID) {
-        guard let peer = peers[id], let pathMTU = device.pathMTU(id) else { return }
+        guard let peer = peers[id] else { return }
+        // It speaks another profile now.
+        guard let pathMTU = device.pathMTU(id) else {
+            peers[id]?.isPathNarrow = false
+            return
+        }
         if byteCount < settings.mtu {
             let words = "path MTU \(pathMTU), packets up to \(byteCount) bytes"
             // Many steps of a search follow the first.

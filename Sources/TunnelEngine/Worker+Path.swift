@@ -22,7 +22,8 @@ extension Worker {
         tunnels[tunnel].peers[session.peer].activity?.noteControl(byteCount: datagramByteCount)
         var frames = frames
         var unknownCount = 0
-        // One of each for a message, however many it holds: what a peer makes us do is bounded.
+        // One of each for a message, however many it holds: what a peer makes us do is bounded,
+        // and none takes another's share of the control thread.
         var (probe, answer): (PathProbe.Received?, PathAnswer?)
         while let frame = frames.next() {
             if let found = PathProbe.Received(frame) {
@@ -33,7 +34,9 @@ extension Worker {
                 unknownCount += 1
             }
         }
-        if probe != nil || answer != nil, !tunnels[tunnel].pathBudget.take(now: now) {
+        if probe != nil || answer != nil,
+            !tunnels[tunnel].peers[session.peer].pathBudget.take(now: now)
+        {
             return count(.inboxFull, of: tunnel)
         }
         if let probe { self.answer(probe, of: session, datagramByteCount, at: index) }

@@ -128,7 +128,7 @@ extension Worker {
             guard let frames = ControlFrames(plaintext) else {
                 return count(.innerMalformed, of: tunnel)
             }
-            accept(session, datagram.count, &context)
+            accept(session, datagram.count, &context, isControl: true)
             return receiveFrames(
                 frames, of: session, datagramByteCount: datagram.count, at: context.index)
         }
@@ -179,9 +179,11 @@ extension Worker {
     /// What only an authenticated, fresh datagram of an allowed source may change: the timers' view
     /// of the peer, and its endpoint.
     private mutating func accept(
-        _ session: Session, _ byteCount: Int, _ context: inout MessageContext
+        _ session: Session, _ byteCount: Int, _ context: inout MessageContext,
+        isControl: Bool = false
     ) {
         context.byteCount += byteCount
+        if !isControl { context.mayRenewKeys = true }
         guard !context.isPlaceKnown, let index = context.index else { return }
         context.isPlaceKnown = true
         let (tunnel, peer) = (session.tunnel, session.peer)
@@ -307,7 +309,7 @@ extension Worker {
         {
             post(.attention(session.tunnel, session.peer))
         }
-        if session.needsRekeyAfterReceiving(now: now) {
+        if context.mayRenewKeys, session.needsRekeyAfterReceiving(now: now) {
             requestHandshake(session.peer, of: session.tunnel)
         }
     }
@@ -366,6 +368,8 @@ struct MessageContext {
     /// Authenticated bytes under `session`.
     var byteCount = 0
     var hasData = false
+    /// There was more than control frames.
+    var mayRenewKeys = false
     /// The endpoint was compared with the peer's.
     var isPlaceKnown = false
 
@@ -382,6 +386,7 @@ struct MessageContext {
         session = nil
         byteCount = 0
         hasData = false
+        mayRenewKeys = false
         isPlaceKnown = false
     }
 }

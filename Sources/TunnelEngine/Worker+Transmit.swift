@@ -218,13 +218,17 @@ extension Worker {
     }
 
     /// Tells the timers that something was sent, and asks for new keys in time.
-    private mutating func noteSent(_ session: Session, isData: Bool, byteCount: Int) {
+    private mutating func noteSent(
+        _ session: Session, isData: Bool, byteCount: Int, renewsKeys: Bool = true
+    ) {
         let (tunnel, peer) = (session.tunnel, session.peer)
         guard let activity = tunnels[tunnel].peers[peer].activity else { return }
         if activity.packetSent(isData: isData, byteCount: byteCount, now: now) {
             post(.attention(tunnel, peer))
         }
-        if session.needsRekeyAfterSending(now: now) { requestHandshake(peer, of: tunnel) }
+        if renewsKeys, session.needsRekeyAfterSending(now: now) {
+            requestHandshake(peer, of: tunnel)
+        }
     }
 
     mutating func requestHandshake(_ peer: PeerID, of tunnel: TunnelID) {
@@ -285,16 +289,19 @@ extension Worker {
         write(plaintext)
         _ = session.seal(counter: counter, packet: plaintext, into: datagram, with: cipher)
         run.append(datagramByteCount)
-        noteSent(session, isData: isData, byteCount: datagramByteCount)
-        if !isData, byteCount > 0 {
+        let isControl = !isData && byteCount > 0
+        noteSent(session, isData: isData, byteCount: datagramByteCount, renewsKeys: !isControl)
+        if isControl {
             tunnels[tunnel].peers[peer].activity?.noteControl(byteCount: datagramByteCount)
         }
         if !mayBeFragmented, let destination = tunnels[tunnel].peers[peer].destination {
-            // A device that is too small for it says so, which is an answer, too.
             socket.setDontFragment(true)
-            _ = socket.send(datagram, to: destination)
+            let sent = socket.send(datagram, to: destination)
             socket.setDontFragment(false)
             run = DatagramRun()
+            if sent >= 0 { count(.datagramsSent, of: tunnel) }
+            // A device that is too small for it says so, which is an answer, too.
+            return sent >= 0 || UDPSocket.isTooLong(sent)
         }
         closeRun()
         _ = flushSends()

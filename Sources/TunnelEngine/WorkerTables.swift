@@ -100,6 +100,9 @@ struct WorkerPeer {
     var destination: Destination?
     /// Frames that wait for a session, oldest first; `nil` while there are none.
     var staged: [Int32]?
+    /// Its probes and answers that may be answered and handed on.
+    var pathBudget = TokenBucket(
+        perSecond: EngineLimits.pathFramesPerSecond, burst: EngineLimits.pathFrameBurst)
     /// The longest inner packet that the path carries, padding included.
     var packetMax = Int32.max
     var qos = PeerQoS()
@@ -195,10 +198,6 @@ struct WorkerTunnel {
     /// Such packets that may be handed on.
     var answerBudget = TokenBucket(
         perSecond: EngineLimits.answersPerSecond, burst: EngineLimits.answerBurst)
-
-    /// Probes and answers of the path that may be answered and handed on.
-    var pathBudget = TokenBucket(
-        perSecond: EngineLimits.pathFramesPerSecond, burst: EngineLimits.pathFrameBurst)
 
     init(_ port: TunnelPort) {
         self.port = port

@@ -119,12 +119,13 @@ struct PathEstimator {
 
     /// Takes up what the peer has counted of one session.
     mutating func note(session: UInt32, expected: UInt64, received: UInt64, now: UInt64) {
-        defer {
-            self.session = session
-            counts = (expected, received)
-        }
-        guard session == self.session, expected >= counts.expected, received >= counts.received
-        else { return }
+        let isNew = session != self.session
+        // An answer that another has overtaken says less than that.
+        guard isNew || expected >= counts.expected && received >= counts.received else { return }
+        let counts = counts
+        self.session = session
+        self.counts = (expected, received)
+        guard !isNew else { return }
         let age = MonotonicTime.elapsed(from: recentSince, to: now)
         if age >= Self.lossHalfWindow {
             before = age < 2 * Self.lossHalfWindow ? recent : Losses()

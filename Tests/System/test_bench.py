@@ -123,7 +123,7 @@ def test_both_ways_are_measured(lab, profile, words):
     assert session["post_quantum"] == (words[0] == "branchline") and session["mtu"] == 1420
     for name in ("up", "down"):
         part = report[name]
-        assert part["bytes"] > 0 and 1 < part["measured_seconds"] <= 2.001
+        assert part["bytes"] > 0 and 0.1 < part["measured_seconds"] <= 2.001
         rate = part["bytes"] * 8 / part["measured_seconds"]
         assert part["bits_per_second"] == pytest.approx(rate)
         assert part["retransmissions"] >= 0
@@ -356,7 +356,7 @@ def test_what_was_measured_is_printed_at_an_interruption(lab, tunnel, part, numb
         return (int(peer["rx_bytes"][0]) - before > 10_000_000
                 or int(peer["tx_bytes"][0]) - sent > 10_000_000)
 
-    wait_until(flows, 20, "bytes flow")
+    wait_until(flows, 45, "bytes flow")
     time.sleep(1)  # until the server has told how far it is
     client.send_signal(number)
     output, errors = client.communicate(timeout=15)

@@ -85,11 +85,10 @@ struct FollowedLineTests {
             pass(engine)
             delay += growth
             engine.followLink(
-                peer: 3, of: tunnel,
-                sample: DelaySample(
+                DelaySample(
                     outwardDelay: Int64(delay) - 7_000_000_000, roundTrip: delay + 10_000_000,
                     peer: 3),
-                now: now)
+                of: tunnel, now: now)
         }
     }
 

@@ -163,12 +163,19 @@ final class ServedTest: Sendable {
 
     /// - Returns: `nil` where not all have come in time.
     private func awaitStreams(_ count: Int) throws -> [StreamSocket]? {
-        let deadline = Clock.after(seconds: TestLimits.answerSecondsMax)
+        var deadline = Clock.after(seconds: TestLimits.answerSecondsMax)
+        var arrivedCount = 0
         streams.withLock { $0 = AwaitedStreams(wantedCount: count) }
         do {
             try conversation.send(.ready)
             while !streams.withLock({ $0.isComplete }) {
                 try requireLife()
+                // They come one after another, and each takes a round trip.
+                let newCount = streams.withLock { $0.sockets.count }
+                if newCount > arrivedCount {
+                    arrivedCount = newCount
+                    deadline = Clock.after(seconds: TestLimits.answerSecondsMax)
+                }
                 guard Clock.monotonicNanoseconds() < deadline else {
                     for socket in takeStreams() { socket.close() }
                     return nil
