@@ -119,13 +119,14 @@ struct PathEstimator {
 
     /// Takes up what the peer has counted of one session.
     mutating func note(session: UInt32, expected: UInt64, received: UInt64, now: UInt64) {
-        let isNew = session != self.session
-        // An answer that another has overtaken says less than that.
-        guard isNew || expected >= counts.expected && received >= counts.received else { return }
-        let counts = counts
-        self.session = session
-        self.counts = (expected, received)
-        guard !isNew else { return }
+        // Always the latest, also of an answer that was overtaken: whatever a peer has said, the
+        // next honest answer but one counts.
+        defer {
+            self.session = session
+            counts = (expected, received)
+        }
+        guard session == self.session, expected >= counts.expected, received >= counts.received
+        else { return }
         let age = MonotonicTime.elapsed(from: recentSince, to: now)
         if age >= Self.lossHalfWindow {
             before = age < 2 * Self.lossHalfWindow ? recent : Losses()
