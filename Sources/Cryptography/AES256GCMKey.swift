@@ -1,26 +1,30 @@
-import CSodium
 import PacketMemory
 import Synchronization
 
 /// An AES-256 key in the expanded form that one kind of ``PacketCipher`` works with.
 ///
-/// Any thread's cipher of the same implementation may use it. Wiped at the end.
-public final class AES256GCMKey: Sendable {
+/// Any thread's cipher of the same implementation may use it. In locked memory, and wiped at the
+/// end.
+@safe
+public final class AES256GCMKey: @unchecked Sendable {
+    // Sendable: the bytes are written before anybody else has the key.
     let isForMultiBuffer: Bool
-    private let arena: ByteArena
+    private let start: UnsafeMutableRawPointer
+    private let count: Int
 
     init(isForMultiBuffer: Bool, expandedCount: Int) {
         self.isForMultiBuffer = isForMultiBuffer
-        arena = ByteArena(count: expandedCount)
+        unsafe start = LockedMemory.allocate(byteCount: expandedCount)
+        count = expandedCount
     }
 
     deinit {
-        unsafe sodium_memzero(arena.whole.unsafeStart, arena.whole.count)
+        unsafe LockedMemory.free(start, byteCount: count)
     }
 
     /// Round keys and the powers of the hash key, in the library's own layout.
     @inline(__always)
-    var expanded: ByteRegion { arena.whole }
+    var expanded: ByteRegion { unsafe ByteRegion(start: start, count: count) }
 
     /// Reads from the part that every packet needs, so that it is fetched from memory.
     ///

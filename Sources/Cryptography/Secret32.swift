@@ -3,9 +3,9 @@ public import PacketMemory
 
 /// 32 secret bytes that are wiped when their owner goes.
 ///
-/// The bytes lie in a block of their own, to which this value is the only reference. Held inline
-/// they could not be wiped for certain: the compiler moves a noncopyable struct through registers
-/// and stack slots, and hands `deinit` a copy of it.
+/// The bytes lie in a block of their own, in locked memory, to which this value is the only
+/// reference. Held inline they could not be wiped for certain: the compiler moves a noncopyable
+/// struct through registers and stack slots, and hands `deinit` a copy of it.
 @frozen
 @safe
 public struct Secret32: ~Copyable, @unchecked Sendable {
@@ -16,8 +16,7 @@ public struct Secret32: ~Copyable, @unchecked Sendable {
 
     /// All zero.
     public init() {
-        unsafe block = .allocate(byteCount: Secret32.count, alignment: 16)
-        unsafe block.initializeMemory(as: UInt8.self, repeating: 0, count: Secret32.count)
+        unsafe block = LockedMemory.allocate(byteCount: Secret32.count)
     }
 
     /// - Returns: `nil` unless `bytes` are exactly 32. The caller wipes its own copy.
@@ -37,8 +36,7 @@ public struct Secret32: ~Copyable, @unchecked Sendable {
     }
 
     deinit {
-        unsafe sodium_memzero(block, Secret32.count)
-        unsafe block.deallocate()
+        unsafe LockedMemory.free(block, byteCount: Secret32.count)
     }
 
     public static func random() -> Secret32 {

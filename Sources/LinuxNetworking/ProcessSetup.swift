@@ -18,6 +18,13 @@ public enum ProcessSetup {
         _ = signal(SIGPIPE, SIG_IGN)
     }
 
+    /// Leaves no core file behind: memory has keys and traffic. The pages of keys are in no dump
+    /// anyway, whoever makes it. setrlimit
+    public static func forbidCoreFiles() {
+        var limit = rlimit(rlim_cur: 0, rlim_max: 0)
+        _ = unsafe setrlimit(__rlimit_resource_t(RLIMIT_CORE.rawValue), &limit)
+    }
+
     /// Sets what ps(1) and ss(8) call the process, which a copy that was started by /proc/self/exe
     /// does not have from its file. Call it on the first thread. prctl
     ///

@@ -255,7 +255,7 @@ extension Tunnel {
         var status = EngineStatus(
             version: Release.version, mtu: settings.mtu, socketFault: engine.socketFault?.reason,
             workerCount: engine.workers.count, cipher: engine.cipherSummary,
-            offloads: offloadNames, fallbacks: engine.fallbacks,
+            offloads: offloadNames, fallbacks: engine.fallbacks + unlockedSecrets,
             uptimeSeconds: (Clock.monotonicNanoseconds() - engine.startedAt) / 1_000_000_000)
         // What is nobody's is told with the only tunnel, where there is but one.
         let drops = counters.map(\.drops) + [handshakeDrops]
@@ -265,6 +265,11 @@ extension Tunnel {
         status.access = access.map(accessStatus)
         status.peers = peers.keys.sorted().compactMap(peerHealth)
         return status
+    }
+
+    private var unlockedSecrets: [String] {
+        SecureMemory.isLocked
+            ? [] : ["some keys can be swapped out: RLIMIT_MEMLOCK is too small for all of them"]
     }
 
     private func accessStatus(_ filter: AccessFilter) -> EngineStatus.Access {

@@ -119,6 +119,7 @@ struct BranchlineDaemon: ParsableCommand {
 
     func run() throws {
         ProcessSetup.prepare()
+        ProcessSetup.forbidCoreFiles()
         ProcessSetup.setName("branchlined")
         let environment = DaemonEnvironment()
         let workers = try workers ?? Self.workers(environment)
