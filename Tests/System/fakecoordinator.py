@@ -135,6 +135,8 @@ class Coordinator:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((self.address, self.port))
         listener.listen(64)
+        # One that is gone before it is accepted must not hold up the others, nor the end.
+        listener.settimeout(1)
         owner = self
 
         class Handler(Conversation):
