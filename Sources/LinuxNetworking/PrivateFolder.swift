@@ -162,9 +162,24 @@ public enum PrivateFolder {
 
     /// Wipes the files of a folder and removes it. There are no folders in it. rmdir
     public static func remove(_ path: String) throws(Errno) {
-        for name in entries(path) { try wipe("\(path)/\(name)") }
-        guard unsafe rmdir(path) == 0 else { throw Errno(rawValue: errno) }
+        var attemptsLeft = removalAttempts
+        while true {
+            for name in entries(path) {
+                do {
+                    try wipe("\(path)/\(name)")
+                } catch {
+                    // Whoever still writes there gives a file its name, or takes it away.
+                    guard error == .noSuchFileOrDirectory else { throw error }
+                }
+            }
+            if unsafe rmdir(path) == 0 { return }
+            let fault = Errno(rawValue: errno)
+            attemptsLeft -= 1
+            guard fault == .directoryNotEmpty, attemptsLeft > 0 else { throw fault }
+        }
     }
+
+    private static let removalAttempts = 10
 
     private static func check(_ status: stat, _ path: String, kind: mode_t) throws(Fault) {
         guard status.st_mode & S_IFMT == kind else { throw .wrongKind(path: path) }
