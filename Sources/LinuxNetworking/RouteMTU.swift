@@ -10,17 +10,10 @@ public enum RouteMTU {
     ///   connect; IP_MTU in ip(7), IPV6_MTU in ipv6(7)
     public static func of(_ endpoint: Endpoint) -> Int? {
         let isIPv4 = endpoint.address.isIPv4
-        let family: SocketFamily = isIPv4 ? .ipv4 : .dualStack
+        let family = SocketFamily(of: endpoint.address)
         guard let socket = try? UDPSocketSetup.open(family),
-            var name = SocketName(endpoint, family: family)
+            (try? socket.connect(to: endpoint, family: family)) != nil
         else { return nil }
-        let count = socklen_t(name.count)
-        let status = unsafe withUnsafeBytes(of: &name) { bytes in
-            unsafe connect(
-                socket.rawValue,
-                bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: sockaddr.self), count)
-        }
-        guard status == 0 else { return nil }
         let mtu = try? socket.option(
             Int32(isIPv4 ? IPPROTO_IP : IPPROTO_IPV6), isIPv4 ? IP_MTU : IPV6_MTU)
         return mtu.flatMap { $0 > 0 ? Int($0) : nil }

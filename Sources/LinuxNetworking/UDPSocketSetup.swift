@@ -17,10 +17,7 @@ struct UDPSocketSetup {
     }
 
     static func open(_ family: SocketFamily) throws(Errno) -> OwnedDescriptor {
-        let type = Int32(CLINUX_SOCK_DGRAM | CLINUX_SOCK_CLOEXEC | CLINUX_SOCK_NONBLOCK)
-        let created = socket(family == .dualStack ? AF_INET6 : AF_INET, type, 0)
-        if created < 0 { throw Errno(rawValue: errno) }
-        return OwnedDescriptor(created)
+        try .socket(family, Int32(CLINUX_SOCK_DGRAM))
     }
 
     func open() throws(UDPSocketError) -> OwnedDescriptor {
@@ -33,7 +30,6 @@ struct UDPSocketSetup {
 
     mutating func configure(_ socket: OwnedDescriptor) throws(UDPSocketError) {
         if family == .dualStack {
-            try require(socket, IPPROTO_IPV6, IPV6_V6ONLY, 0, "IPV6_V6ONLY")
             try require(socket, IPPROTO_IPV6, IPV6_RECVTCLASS, 1, "IPV6_RECVTCLASS")
             // Tells mapped IPv4 addresses too, so IP_PKTINFO would only say it twice.
             try require(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO")
@@ -71,14 +67,7 @@ struct UDPSocketSetup {
 
     /// - Returns: 0 for a socket that is not bound. getsockname
     static func port(of socket: OwnedDescriptor) -> UInt16? {
-        var name = SocketName(anyAddressOf: .dualStack, port: 0)
-        let status = unsafe withUnsafeMutableBytes(of: &name) { bytes in
-            var count = socklen_t(bytes.count)
-            return unsafe getsockname(
-                socket.rawValue,
-                bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: sockaddr.self), &count)
-        }
-        return status < 0 ? nil : name.endpoint.port
+        unsafe socket.endpoint(getsockname)?.port
     }
 
     func join(_ socket: OwnedDescriptor, port: UInt16) throws(UDPSocketError) {
@@ -113,17 +102,12 @@ struct UDPSocketSetup {
     }
 
     private func bind(_ socket: OwnedDescriptor, _ port: UInt16) throws(UDPSocketError) {
-        var name = SocketName(anyAddressOf: family, port: port)
-        let count = socklen_t(name.count)
-        let status = unsafe withUnsafeBytes(of: &name) { bytes in
-            unsafe Glibc.bind(
-                socket.rawValue,
-                bytes.baseAddress.unsafelyUnwrapped.assumingMemoryBound(to: sockaddr.self), count)
+        do {
+            try socket.bind(SocketName(anyAddressOf: family, port: port))
+        } catch {
+            throw error == .addressInUse
+                ? .portInUse(port) : UDPSocketError("binding port \(port)", error)
         }
-        if status == 0 { return }
-        let error = Errno(rawValue: errno)
-        throw error == .addressInUse
-            ? .portInUse(port) : UDPSocketError("binding port \(port)", error)
     }
 
     private func allowSharing(_ socket: OwnedDescriptor) throws(UDPSocketError) {
