@@ -16,7 +16,7 @@ public enum TunnelMTU {
     }
 
     /// The smallest MTU of a link with IPv6 (RFC 8200, section 5), in bytes.
-    public static var minimumOfIPv6: Int { 1280 }
+    public static var minimumOfIPv6: Int { IPPacket.ipv6MTUMin }
     /// IPv6 header 40, UDP header 8, WireGuard header 16 and tag 16, in bytes.
     private static let overheadMax = 80
     /// The smallest MTU of IPv4 (RFC 791), in bytes.

@@ -16,7 +16,9 @@ public enum ICMPUnreachable {
 
     /// The longest answer in bytes: 576 for IPv4 (RFC 1812, section 4.3.2.3), the minimum MTU for
     /// IPv6 (RFC 4443, section 2.4(c)).
-    public static func countMax(version: Int) -> Int { version == 4 ? 576 : 1_280 }
+    public static func countMax(version: Int) -> Int {
+        version == 4 ? 576 : IPPacket.ipv6MTUMin
+    }
 
     /// Writes the error, quoting the packet.
     ///

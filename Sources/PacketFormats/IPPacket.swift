@@ -115,6 +115,16 @@ public struct IPPacket {
 }
 
 extension IPPacket {
+    /// The smallest MTU of a link with IPv6 (RFC 8200, section 5), in bytes.
+    public static var ipv6MTUMin: Int { 1_280 }
+
+    /// IP and UDP headers of a datagram without options, in bytes.
+    public static func udpHeadersCount(isIPv4: Bool) -> Int {
+        (isIPv4 ? IPv4Field.headerCountMin : IPv6Field.headerCount) + UDPField.headerCount
+    }
+}
+
+extension IPPacket {
     /// DSCP and ECN: IPv4's type of service or IPv6's traffic class.
     ///
     /// Setting it keeps an IPv4 header checksum as right, or as wrong, as it was.

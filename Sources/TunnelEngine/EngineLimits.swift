@@ -67,9 +67,6 @@ public enum EngineLimits {
     static let flowsKnown = 100_000
     /// How often the tokens that were seen are taken from a tunnel's budget, in nanoseconds.
     static let budgetReviewNanoseconds: UInt64 = 100_000_000
-    /// Bytes of an outer header of UDP in front of each message: over IPv4, and over IPv6.
-    static let outerBytesIPv4 = 28
-    static let outerBytesIPv6 = 48
     /// What each packet of a frame that is cut later has of headers and padding, about.
     static let innerHeaderBytes = 60
     /// Bytes of a hand-over's settings of one tunnel, as text.
@@ -184,8 +181,6 @@ public enum EngineLimits {
     static let pathFrameBurst = 32.0
     /// Between probes of a path with traffic, where the line's rate follows them.
     static let followedPathNanoseconds: UInt64 = 100_000_000
-    /// The least MTU that an IPv6 sender can be told.
-    static let ipv6MTUMin = 1_280
     /// Nothing that arrived waits longer than this in nanoseconds; a clock that was set does.
     static let arrivalAgeMax: UInt64 = 1_000_000_000
 

@@ -195,8 +195,8 @@ extension Worker {
     private mutating func outerBytes(to peer: PeerID, of tunnel: TunnelID) -> Int {
         guard peer >= 0, let destination = tunnels[tunnel].peers[peer].destination,
             !destination.isIPv4
-        else { return EngineLimits.outerBytesIPv4 }
-        return EngineLimits.outerBytesIPv6
+        else { return IPPacket.udpHeadersCount(isIPv4: true) }
+        return IPPacket.udpHeadersCount(isIPv4: false)
     }
 }
 

@@ -155,7 +155,7 @@ extension Worker {
     private mutating func fit(
         _ segmenter: inout Segmenter, _ packet: IPPacket, into byteCount: Int, of tunnel: TunnelID
     ) -> Bool {
-        let mtu = packet.version == 4 ? byteCount : max(byteCount, EngineLimits.ipv6MTUMin)
+        let mtu = packet.version == 4 ? byteCount : max(byteCount, IPPacket.ipv6MTUMin)
         guard segmenter.firstPacketCount > mtu else { return true }
         if packet.mayBeFragmented {
             _ = segmenter.shorten(to: mtu)

@@ -64,8 +64,8 @@ struct PathMonitor {
         noteSize()
     }
 
-    /// Every path carries this much (RFC 8200, section 5); what carries less is rare.
-    static let pathMTUMin = 1_280
+    /// Every path carries as much as one of IPv6 must; what carries less is rare.
+    static let pathMTUMin = IPPacket.ipv6MTUMin
     /// With the answer a small probe is 200 bytes, with IPv4 and UDP.
     static let activeInterval: UInt64 = 500 * ProtocolConstants.millisecond
     static let activeIntervalMin: UInt64 = 10 * ProtocolConstants.millisecond

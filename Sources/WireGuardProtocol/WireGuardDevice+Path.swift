@@ -116,8 +116,7 @@ extension WireGuardDevice {
         actions.append(.limitPackets(peer.id, byteCount: limit ?? Int(UInt16.max)))
     }
 
-    /// IP and UDP headers, in bytes.
     private static func outerOverhead(of endpoint: Endpoint?) -> Int {
-        endpoint?.address.isIPv4 == true ? 28 : 48
+        IPPacket.udpHeadersCount(isIPv4: endpoint?.address.isIPv4 == true)
     }
 }
