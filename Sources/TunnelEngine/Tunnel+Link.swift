@@ -10,7 +10,7 @@ extension Tunnel {
         let link = try inNamespaceOfDevice { try RoutingNetlink().link(linkIndex) }
         settings.mtu = link.mtu
         settings.isUp = link.isUp
-        device.setPacketMax(link.mtu, now: Clock.monotonicNanoseconds())
+        device.setPacketMax(link.mtu)
     }
 
     func inNamespaceOfDevice<Result>(_ body: () throws -> Result) throws -> Result {
@@ -74,7 +74,7 @@ extension Tunnel {
         if link.mtu != settings.mtu {
             log.info("MTU is now \(link.mtu)")
             settings.mtu = link.mtu
-            device.setPacketMax(link.mtu, now: Clock.monotonicNanoseconds())
+            device.setPacketMax(link.mtu)
             postToAll([.setMTU(link.mtu)])
         }
         guard link.isUp != settings.isUp else { return }

@@ -35,7 +35,7 @@ public struct PathEstimate: Sendable, Hashable {
     private static let timeoutMax: UInt64 = 2 * ProtocolConstants.second
 }
 
-/// Makes an estimate of single answers.
+/// Makes of single answers all of an estimate but the sizes.
 struct PathEstimator {
     private(set) var estimate = PathEstimate()
     /// The next round trip is the first of its path.
@@ -68,11 +68,6 @@ struct PathEstimator {
     mutating func beginAnew() { isFirst = true }
 
     mutating func noteProbe() { estimate.probeCount &+= 1 }
-
-    mutating func note(datagramByteCountMax: Int, isConfirmed: Bool) {
-        estimate.datagramByteCountMax = datagramByteCountMax
-        estimate.isDatagramSizeConfirmed = isConfirmed
-    }
 
     /// - Parameters:
     ///   - roundTrip: In nanoseconds, without what the peer kept the answer back.

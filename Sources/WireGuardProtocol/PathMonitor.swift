@@ -61,7 +61,6 @@ struct PathMonitor {
         search = Self.makeSearch(ipOverhead, packetMax)
         nextNumber = firstNumber
         activeAt = now
-        noteSize()
     }
 
     /// Every path carries as much as one of IPv6 must; what carries less is rare.
@@ -90,7 +89,12 @@ struct PathMonitor {
     /// The longest IP packet.
     private static let packetBytesMax = 65_535
 
-    var estimate: PathEstimate { estimator.estimate }
+    var estimate: PathEstimate {
+        var estimate = estimator.estimate
+        estimate.datagramByteCountMax = search.current
+        estimate.isDatagramSizeConfirmed = search.isConfirmed
+        return estimate
+    }
 
     /// The longest inner packet that a datagram may carry, padding included.
     var packetMax: Int { search.current - WireGuardMessage.TransportData.overhead }
@@ -127,7 +131,6 @@ struct PathMonitor {
         waiting.removeAll()
         searchAt = 0
         searchPause = Self.searchPauseMin
-        noteSize()
         wake(now: now)
     }
 
@@ -206,7 +209,6 @@ struct PathMonitor {
     private mutating func takeSize(_ size: Int, _ answer: PathAnswer, _ now: UInt64) {
         guard Int(answer.datagramByteCount) == size else { return pauseSearch(now) }
         search.arrived(size, now: now)
-        noteSize()
     }
 
     /// A probe did not leave: it will not be answered, which says nothing of the path.
@@ -230,7 +232,6 @@ struct PathMonitor {
             unansweredShare += (1 - unansweredShare) / 16
         }
         waiting.removeAll { $0.forgottenAt <= now }
-        noteSize()
     }
 
     private mutating func pauseSearch(_ now: UInt64) {
@@ -264,10 +265,6 @@ struct PathMonitor {
                 forgottenAt: MonotonicTime.adding(Self.answerTimeMax, to: now)))
         if size == 0 { estimator.noteProbe() }
         return PathProbe(number: nextNumber, datagramByteCount: size)
-    }
-
-    private mutating func noteSize() {
-        estimator.note(datagramByteCountMax: search.current, isConfirmed: search.isConfirmed)
     }
 }
 

@@ -6,10 +6,10 @@ public import PacketFormats
 /// renewed anyway.
 extension WireGuardDevice {
     /// Sets the longest inner packet, padding included: the tunnel's MTU in bytes.
-    public func setPacketMax(_ byteCount: Int, now: UInt64) {
+    public func setPacketMax(_ byteCount: Int) {
         guard byteCount != packetMax else { return }
         packetMax = byteCount
-        for case let peer? in peers where peer.path != nil { renewPath(of: peer) }
+        for case let peer? in peers { renewPath(of: peer) }
     }
 
     /// Sets how often the path to a peer with traffic is measured, in nanoseconds: often for a
@@ -45,7 +45,7 @@ extension WireGuardDevice {
     public func pathProbeSkipped(_ id: PeerID, _ probe: PathProbe, now: UInt64) {
         guard let peer = peer(id), peer.path != nil else { return }
         peer.path?.forget(probe, now: now)
-        if !peer.isPathStale { schedulePath(of: peer, now: now) }
+        schedulePath(of: peer, now: now)
     }
 
     /// What is known of the way to a peer; `nil` before it was measured, and for other profiles.
@@ -54,7 +54,7 @@ extension WireGuardDevice {
     /// The longest IP packet that may leave for the peer, outer headers included, in bytes.
     public func pathMTU(_ id: PeerID) -> Int? {
         guard let peer = peer(id), let path = peer.path else { return nil }
-        return path.estimate.datagramByteCountMax + Self.outerOverhead(of: peer.endpoint)
+        return path.search.current + Self.outerOverhead(of: peer.endpoint)
     }
 
     /// Looks at the path at the next ``advance(now:wallClock:)``: there is a session, or traffic

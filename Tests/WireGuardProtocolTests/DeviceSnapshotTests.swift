@@ -68,7 +68,7 @@ struct DeviceSnapshotTests {
         _ = copy.actions.drain()
         #expect(copy.pathEstimate(0) == nil)
         #expect(copy.nextDeadline == 2 * second)
-        copy.setPacketMax(1_300, now: 2 * second)
+        copy.setPacketMax(1_300)
         copy.advance(now: 2 * second, wallClock: .test(2 * second))
         #expect(
             copy.actions.drain().names == ["sendProbe", "sendProbe", "limitPackets(1300)"])

@@ -69,7 +69,7 @@ import Testing
     @Test func stockPeersAreNeverProbed() throws {
         let pair = try Pair(.wireguard)
         _ = try pair.handshake(now: second)
-        pair.left.setPacketMax(1_300, now: second)
+        pair.left.setPacketMax(1_300)
         pair.left.setPathInterval(100 * millisecond)
         let activity = try pair.left.activity(pair.rightID).orThrow()
         for time: UInt64 in 1...60 {
@@ -133,12 +133,12 @@ import Testing
         _ = try pair.handshake(now: second)
         _ = run(pair.left, from: second, to: 3 * second, sizeMax: .max)
         for (mtu, limit) in [(9_000, 9_000), (1_280, 1_280), (576, 1_220), (65_535, 65_475)] {
-            pair.left.setPacketMax(mtu, now: 3 * second)
+            pair.left.setPacketMax(mtu)
             let actions = advance(pair.left, 4 * second)
             #expect(probes(actions).last?.datagramByteCount == limit + 32)
             #expect(actions.names.last == "limitPackets(\(limit))")
         }
-        pair.left.setPacketMax(65_535, now: 5 * second)
+        pair.left.setPacketMax(65_535)
         #expect(advance(pair.left, 4 * second).isEmpty, "nothing has changed")
     }
 
@@ -195,7 +195,7 @@ import Testing
         var open: [PathProbe] = []
         for _ in 0..<1_500 {
             switch Int.random(in: 0..<10, using: &random) {
-            case 0: pair.left.setPacketMax(Int.random(in: 68...65_535, using: &random), now: now)
+            case 0: pair.left.setPacketMax(Int.random(in: 68...65_535, using: &random))
             case 1: pair.left.setPathInterval(random.next() % second)
             case 2: pair.left.endpointChanged(pair.rightID, .test(UInt8(random.next() % 9)))
             case 3: pair.left.noteActivity(pair.rightID, now: now)

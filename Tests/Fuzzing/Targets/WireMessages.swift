@@ -213,7 +213,7 @@ private struct Network {
         switch choice % 8 {
         case 0:
             device.setPersistentKeepalive(peer, seconds: UInt16(choice), now: now)
-            device.setPacketMax(Int(choice) * 257, now: now)
+            device.setPacketMax(Int(choice) * 257)
         case 1: device.setEndpoint(peer, choice & 128 != 0 ? End.endpoint(1 - end) : nil, now: now)
         case 2: device.endpointChanged(peer, End.endpoint(Int(choice)))
         case 3:
