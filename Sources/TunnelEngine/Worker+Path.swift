@@ -66,12 +66,8 @@ extension Worker {
 
     /// When a message came to this machine, in nanoseconds of the monotonic clock.
     private mutating func arrival(of index: Int?) -> UInt64 {
-        let now = Clock.monotonicNanoseconds()
-        guard let index else { return now }
-        let arrival = received.batch.arrivalNanoseconds(index)
-        let realtime = Clock.realtimeNanoseconds()
-        guard arrival != 0, realtime > arrival else { return now }
-        return now &- min(realtime &- arrival, EngineLimits.arrivalAgeMax)
+        let age = index.flatMap { sojourn($0) } ?? 0
+        return Clock.monotonicNanoseconds() &- min(age, EngineLimits.arrivalAgeMax)
     }
 
     /// Sends a probe, with Don't Fragment where its size is what is asked about.

@@ -273,11 +273,9 @@ extension Worker {
 
     /// Tells the controller how long a message has waited for its delivery.
     private mutating func noteSojourn(_ message: Int) {
-        let arrival = received.batch.arrivalNanoseconds(received.index(of: message))
         let lane = received.lane(of: message)
-        guard arrival != 0, lane < lanes.count else { return }
-        let arrivalNow = Clock.realtimeNanoseconds()
-        var sojourn = arrivalNow > arrival ? arrivalNow - arrival : 0
+        guard lane < lanes.count, var sojourn = self.sojourn(received.index(of: message))
+        else { return }
         if sojourn >= lanes[lane].controller.targetNanoseconds, !isStanding(lane) { sojourn = 0 }
         if lanes[lane].controller.left(sojournNanoseconds: sojourn, now: now) {
             lanes[lane].owesSignal = true
@@ -285,6 +283,15 @@ extension Worker {
             // Found no packet to bear it while the queue stood: the next one is not to blame.
             lanes[lane].owesSignal = false
         }
+    }
+
+    /// How long a message has been on this machine, in nanoseconds, by the kernel's stamp; `nil`
+    /// without one, 0 where the clock was set back.
+    mutating func sojourn(_ index: Int) -> UInt64? {
+        let arrival = received.batch.arrivalNanoseconds(index)
+        guard arrival != 0 else { return nil }
+        let now = Clock.realtimeNanoseconds()
+        return now > arrival ? now - arrival : 0
     }
 
     /// Whether a queue stands behind what a lane delivers. What waits for a worker without a queue
