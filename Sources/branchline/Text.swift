@@ -59,7 +59,13 @@ enum Text {
     /// Bits per second in decimal units: "1.50 Mbit/s".
     static func rate(_ bitsPerSecond: UInt64) -> String {
         if bitsPerSecond < 1_000 { return "\(bitsPerSecond) bit/s" }
-        var value = Double(bitsPerSecond) / 1_000
+        return rate(Double(bitsPerSecond))
+    }
+
+    /// The same of one that was measured: finite and not negative.
+    static func rate(_ bitsPerSecond: Double) -> String {
+        if bitsPerSecond < 1_000 { return "\(decimal(bitsPerSecond.rounded(.down), 0)) bit/s" }
+        var value = bitsPerSecond / 1_000
         for unit in ["kbit/s", "Mbit/s"] {
             if value < 1_000 { return "\(decimal(value, 2)) \(unit)" }
             value /= 1_000

@@ -132,7 +132,7 @@ extension BenchReport {
 extension BenchReport.Part {
     fileprivate var columns: [String] {
         [
-            bitsPerSecond.map { Text.rate(UInt64(clamping: $0)) } ?? "-",
+            bitsPerSecond.map { Text.rate($0) } ?? "-",
             retransmissions.map(String.init) ?? "-",
             Text.time(seconds: roundTrip?.p50Seconds), Text.time(seconds: roundTrip?.p95Seconds),
             Text.time(seconds: roundTrip?.p99Seconds), Text.time(seconds: roundTrip?.maxSeconds),

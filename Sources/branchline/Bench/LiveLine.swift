@@ -18,7 +18,7 @@ struct LiveLine {
     ) {
         guard isShown else { return }
         let passed = min(Double(Clock.monotonicNanoseconds() - began) / 1e9, Double(seconds))
-        let rate = (transfer?.bitsPerSecond).map { "  \(Text.rate(UInt64(clamping: $0)))" } ?? ""
+        let rate = (transfer?.bitsPerSecond).map { "  \(Text.rate($0))" } ?? ""
         show("\(part)  \(Text.decimal(passed, 1)) of \(seconds) s\(rate)")
     }
 
@@ -33,11 +33,4 @@ struct LiveLine {
 
     /// To the line's start, and all after it away (ECMA-48).
     private static let clearance = "\r\u{1B}[K"
-}
-
-extension UInt64 {
-    /// The nearest number that there is; 0 of what is none.
-    init(clamping value: Double) {
-        self = value >= 0 ? (value < 0x1p64 ? UInt64(value) : .max) : 0
-    }
 }

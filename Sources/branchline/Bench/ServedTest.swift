@@ -157,7 +157,7 @@ final class ServedTest: Sendable {
         let transfer = pump.finish()
         note()
         try conversation.send(.result(transfer))
-        let rate = transfer.bitsPerSecond.map { Text.rate(UInt64(clamping: $0)) } ?? "nothing"
+        let rate = transfer.bitsPerSecond.map { Text.rate($0) } ?? "nothing"
         Console.error("test by \(client): \(direction), \(rate)")
     }
 
