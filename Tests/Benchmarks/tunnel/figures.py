@@ -158,22 +158,12 @@ class Bench:
         _require_wireguard(system)
         if system.profile:
             return self._hybrid_handshakes(system)
-        process, device = system.start_daemon(system.far, system.keys[1][0], PORT + 2)
-        try:
-            add_idle_peers(self.lab, device, self.identities[:HANDSHAKE_IDENTITIES])
-            system.bring_up(system.far, device)
-            before = machine.process_cpu_seconds(process.pid)
-            load = json.loads(run_in(system.near, [
+        return self._load_responder(
+            system, system.keys[1][0], self.identities[:HANDSHAKE_IDENTITIES],
+            lambda: json.loads(run_in(system.near, [
                 f"{self.tools}/handshakes", "load", LINK_ADDRESSES[1], str(PORT + 2),
                 system.keys[1][1], str(HANDSHAKE_IDENTITIES), str(self.plan.handshakes_s),
-                str(HANDSHAKES_IN_FLIGHT)]))
-            spent = machine.process_cpu_seconds(process.pid) - before
-        finally:
-            self.lab.stop(process)
-        if load["cookies"] or load["invalid"] or not load["completed"] or spent <= 0:
-            raise LabError(f"the responder did not answer as it should: {load}")
-        return {"handshakes_per_s": load["completed"] / spent,
-                "handshakes_raw_per_s": load["completed"] / load["seconds"]}
+                str(HANDSHAKES_IN_FLIGHT)])))
 
     def _hybrid_handshakes(self, system):
         """The same with peers that speak the system's profile: the emulator's."""
@@ -181,27 +171,32 @@ class Bench:
         if not os.path.exists(f"{programs}/peer-emulator"):
             raise LabError(f"no peer-emulator beside {system.program}")
         configuration = gateway_configuration(programs, 0, HANDSHAKE_IDENTITIES)
-        private_key = re.search(r"PrivateKey = (\S+)", configuration)[1]
-        keys = public_keys(programs, 0, 0, HANDSHAKE_IDENTITIES)
+        emulator = Emulator(self.lab, programs, system.near, f"{LINK_ADDRESSES[1]}:{PORT + 2}", 1,
+                            HANDSHAKE_IDENTITIES, options=["--profile", system.profile])
+        try:
+            return self._load_responder(
+                system, re.search(r"PrivateKey = (\S+)", configuration)[1],
+                public_keys(programs, 0, 0, HANDSHAKE_IDENTITIES),
+                lambda: emulator.ask("renew", tenants=0, seconds=self.plan.handshakes_s,
+                                     window=HANDSHAKES_IN_FLIGHT))
+        finally:
+            emulator.stop()
+
+    def _load_responder(self, system, private_key, keys, run_load):
+        """Starts a daemon that has these peers, and measures what `run_load` makes of it."""
         process, device = system.start_daemon(system.far, private_key, PORT + 2)
         try:
             add_idle_peers(self.lab, device, keys)
-            for key in keys:
-                set_profile(device, key, system.profile)
+            if system.profile:
+                for key in keys:
+                    set_profile(device, key, system.profile)
             system.bring_up(system.far, device)
-            emulator = Emulator(self.lab, programs, system.near,
-                                f"{LINK_ADDRESSES[1]}:{PORT + 2}", 1, HANDSHAKE_IDENTITIES,
-                                options=["--profile", system.profile])
-            try:
-                before = machine.process_cpu_seconds(process.pid)
-                load = emulator.ask("renew", tenants=0, seconds=self.plan.handshakes_s,
-                                    window=HANDSHAKES_IN_FLIGHT)
-                spent = machine.process_cpu_seconds(process.pid) - before
-            finally:
-                emulator.stop()
+            before = machine.process_cpu_seconds(process.pid)
+            load = run_load()
+            spent = machine.process_cpu_seconds(process.pid) - before
         finally:
             self.lab.stop(process)
-        if load["cookies"] or not load["completed"] or spent <= 0:
+        if load["cookies"] or load.get("invalid") or not load["completed"] or spent <= 0:
             raise LabError(f"the responder did not answer as it should: {load}")
         return {"handshakes_per_s": load["completed"] / spent,
                 "handshakes_raw_per_s": load["completed"] / load["seconds"]}
