@@ -118,13 +118,17 @@ pytest_in() {
     python=$(python_with_pytest) || return 1
     run_pytest "$python" "$folder" "$@" && return 0
     status=$?
-    # What a busy machine made late passes alone; what is broken fails again. Both are shown.
     failed=$(as_root cat "$scratch/${folder##*/}/v/cache/lastfailed" 2>/dev/null | jq length)
-    [ $status -eq 1 ] && [ "${failed:-0}" -ge 1 ] && [ "$failed" -le "$REPEATED_MAX" ] ||
-        return $status
-    printf '\n=== %s failed: once more\n' "$failed"
-    repeated="$failed test(s) once more"
+    [ $status -eq 1 ] && once_more "${failed:-0}" || return $status
     run_pytest "$python" "$folder" --last-failed
+}
+
+# Whether so few tests failed that they are tried again: what a busy machine made late passes alone;
+# what is broken fails again. Both are shown. once_more COUNT
+once_more() {
+    [ "$1" -ge 1 ] && [ "$1" -le "$REPEATED_MAX" ] || return 1
+    printf '\n=== %s failed: once more\n' "$1"
+    repeated="$1 test(s) once more"
 }
 
 # Runs pytest: run_pytest PYTHON FOLDER ARGUMENT...
@@ -152,12 +156,38 @@ build_release() {
 # What is tested is optimised, since that has faults of its own, and has its assertions. It takes
 # its place among the programs' builds, so that libraries are compiled once; our own modules are
 # compiled again for programs, which are built without test access.
-test_units() (
+test_units() {
+    local folder failed
     export BRANCHLINE_TESTING=1
-    swift build -c release --build-tests && folder=$(swift build -c release --show-bin-path) &&
-        as_root env PATH="$PATH" BRANCHLINE_TEST_POSTGRESQL="$BRANCHLINE_TEST_POSTGRESQL" \
-            "$folder/branchlinePackageTests.xctest" --testing-library swift-testing
-)
+    swift build -c release --build-tests && folder=$(swift build -c release --show-bin-path)
+    local built=$?
+    unset BRANCHLINE_TESTING
+    [ $built -eq 0 ] || return $built
+    run_bundle "$folder" && return 0
+    failed=$(failed_units) || return 1
+    once_more "$(wc -l <<<"$failed")" || return 1
+    run_bundle "$folder" --filter "$(paste -sd'|' <<<"$failed")"
+}
+
+# Runs the unit tests' bundle: run_bundle FOLDER ARGUMENT...
+run_bundle() {
+    local folder="$1"
+    shift
+    as_root env PATH="$PATH" BRANCHLINE_TEST_POSTGRESQL="$BRANCHLINE_TEST_POSTGRESQL" \
+        "$folder/branchlinePackageTests.xctest" --testing-library swift-testing \
+        --xunit-output "$scratch/units.xml" "$@"
+}
+
+# One expression a line for each unit test that failed; nothing and 1 where the run did not end.
+failed_units() {
+    as_root cat "$scratch/units.xml" 2>/dev/null | python3 -c '
+import re, sys, xml.etree.ElementTree as tree
+failed = [case for case in tree.parse(sys.stdin).iter("testcase") if case.find("failure") is not None]
+for case in failed:
+    names = case.get("classname").split(".") + [re.escape(case.get("name"))]
+    print("[./]".join(names))
+sys.exit(not failed)' 2>/dev/null
+}
 
 # A server of these tests' own, gone when they end.
 start_database() {

@@ -23,7 +23,9 @@ import WireGuardProtocol
         }.bytes
     }
 
-    /// Sends packets as one message: a train, if there are several.
+    /// Sends packets as one message: a train, if there are several. A busy kernel delivers later
+    /// than it takes: the message is awaited in the left's socket, so that the left meets all of
+    /// what a test sends in one pass.
     private func send(_ packets: [[UInt8]], _ counter: inout UInt64, in pair: WorkerBenchPair) throws {
         let datagrams = packets.map { packet in
             defer { counter += 1 }
@@ -39,11 +41,14 @@ import WireGuardProtocol
         let destination = try #require(
             Destination(pair.left.endpoint, family: group.family))
         let bytes = datagrams.flatMap { $0 }
+        let socket = pair.left.sockets.dataSockets[0]
+        let waiting = try #require(socket.waitingByteCount)
         let sent = ByteArena.withCopy(of: bytes) {
             group.dataSockets[0].send(
                 $0, segmentByteCount: datagrams[0].count, to: destination)
         }
         #expect(sent == bytes.count)
+        #expect(eventually { (socket.waitingByteCount ?? 0) > waiting })
     }
 
     private func train(_ port: UInt16, from serial: Int) -> [[UInt8]] {
