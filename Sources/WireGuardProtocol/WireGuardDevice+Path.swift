@@ -105,9 +105,14 @@ extension WireGuardDevice {
         guard let deadline = peer.path?.nextDeadline, deadline != .max else {
             return schedule(peer, .path, at: nil)
         }
-        let earliest = MonotonicTime.adding(ProtocolConstants.millisecond, to: now)
-        schedule(peer, .path, at: max(deadline, earliest))
+        let due = max(deadline, MonotonicTime.adding(ProtocolConstants.millisecond, to: now))
+        // A path that is followed wants its own pace. Other peers, of all devices, are looked at on
+        // common ticks: many of them wake the caller no oftener than few.
+        let tick = pathInterval < PathMonitor.activeInterval ? 1 : Self.pathTick
+        schedule(peer, .path, at: MonotonicTime.adding(tick - 1, to: due) / tick * tick)
     }
+
+    private static let pathTick = PathMonitor.activeInterval / 8
 
     private func announcePacketMax(of peer: Peer) {
         let limit = peer.path?.packetMax

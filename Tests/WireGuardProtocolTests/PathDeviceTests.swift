@@ -153,6 +153,22 @@ import Testing
         #expect(!actions.names.contains { $0.hasPrefix("limit") })
     }
 
+    /// Devices whose sessions began at other times wake their caller at the same ones.
+    @Test func pathsAreLookedAtOnCommonTicks() throws {
+        var wakes: Set<UInt64> = []
+        for offset in [0, 7, 20, 33] as [UInt64] {
+            let pair = try Pair(.branchlineAES)
+            let start = second + offset * millisecond
+            _ = try pair.handshake(now: start)
+            _ = advance(pair.left, start)
+            while let due = pair.left.nextDeadline, due < start + second {
+                wakes.insert(due)
+                _ = advance(pair.left, due)
+            }
+        }
+        #expect((1...17).contains(wakes.count), "\(wakes)")
+    }
+
     @Test func otherProfileEndsIt() throws {
         let pair = try Pair(.branchlineAES)
         _ = try pair.handshake(now: second)
