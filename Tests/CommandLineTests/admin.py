@@ -27,7 +27,7 @@ class Admin:
         """Runs a command without a terminal; returns the finished process. None: any code."""
         finished = subprocess.run(
             [self.program, *map(str, arguments)], input=input, capture_output=True, text=True,
-            env=self.environment, cwd=self.folder, timeout=60, start_new_session=True)
+            env=self.environment, cwd=self.folder, timeout=180, start_new_session=True)
         assert code in (None, finished.returncode), (
             finished.returncode, finished.stdout, finished.stderr)
         return finished
@@ -43,7 +43,7 @@ class Admin:
             os.chdir(self.folder)
             os.execve(self.program, [self.program, *map(str, arguments)], self.environment)
         shown, waiting = b"", list(answers)
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         try:
             while time.monotonic() < deadline:
                 ready, _, _ = select.select([terminal], [], [], 1)

@@ -51,7 +51,7 @@ def run(program, daemon, tmp_path):
         with open(tmp_path / "stdout", "w+") as output, open(tmp_path / "stderr", "w+") as errors:
             finished = subprocess.run(
                 command, stdout=output, stderr=errors, input=input, text=True, env=variables,
-                timeout=60, cwd=tmp_path)
+                timeout=180, cwd=tmp_path)
             output.seek(0)
             errors.seek(0)
             finished.stdout, finished.stderr = output.read(), errors.read()

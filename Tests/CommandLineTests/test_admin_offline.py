@@ -231,5 +231,5 @@ def test_endless_lines_are_refused(program):
         reader.stdin.close()
     except BrokenPipeError:
         pass
-    assert reader.wait(30) == 2
+    assert reader.wait(60) == 2
     assert b"a line of more than" in reader.stderr.read()

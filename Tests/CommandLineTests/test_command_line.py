@@ -46,7 +46,7 @@ class Pair:
 
     def ping(self, side, address):
         return subprocess.run(
-            ["ip", "netns", "exec", self.network.namespaces[side], "ping", "-c", "1", "-W", "10",
+            ["ip", "netns", "exec", self.network.namespaces[side], "ping", "-c", "1", "-W", "30",
              address], capture_output=True).returncode == 0
 
     def ip(self, side, *arguments, check=True):
@@ -80,7 +80,7 @@ def test_show_agrees_with_wg(tunnel):
     assert tunnel.ping(0, "10.77.0.2")
     interface = tunnel.network.interfaces[0]
     for command in (["show", interface], ["showconf", interface]):
-        for _ in range(5):  # "seconds ago" may turn in between
+        for _ in range(60):  # "seconds ago" may turn in between
             ours = tunnel.run(*command).stdout
             theirs = subprocess.run(["wg", *command], capture_output=True, text=True).stdout
             if ours == theirs:
@@ -115,7 +115,7 @@ def test_status_tells_that_the_port_is_taken(tunnel):
     tunnel.ip(0, "link", "set", interface, "down")
     with port_holder(tunnel.network.namespaces[0], 51820):
         tunnel.ip(0, "link", "set", interface, "up")
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while "is in use" not in (text := tunnel.run("status", interface).stdout):
             assert time.monotonic() < deadline, text
             time.sleep(0.05)
@@ -153,14 +153,18 @@ def test_status_is_a_table_without_secrets(tunnel):
     assert interface in tunnel.run("status").stdout
 
 
-def test_watch_repaints(tunnel, program):
-    interface = tunnel.network.interfaces[0]
-    process = subprocess.Popen(
-        [program, "status", interface, "--watch"], stdout=subprocess.PIPE, text=True)
-    time.sleep(2.5)
-    process.terminate()
-    text = process.communicate(timeout=10)[0]
-    assert text.count("\033[H\033[2J") >= 2 and text.count(interface) >= 2
+def test_watch_repaints(tunnel, program, tmp_path):
+    interface, shown = tunnel.network.interfaces[0], tmp_path / "shown"
+    with open(shown, "w") as output:
+        process = subprocess.Popen([program, "status", interface, "--watch"], stdout=output)
+    try:
+        deadline = time.monotonic() + 60
+        while (text := shown.read_text()).count("\033[H\033[2J") < 2 or text.count(interface) < 2:
+            assert process.poll() is None and time.monotonic() < deadline, text
+            time.sleep(0.1)
+    finally:
+        process.terminate()
+        process.wait(30)
 
 
 @pytest.mark.parametrize("outer, expected", [(1500, 1420), (1400, 1320), (9000, 8920)])
@@ -246,7 +250,7 @@ def kill_daemon(pair):
         int(entry.name) for entry in pathlib.Path("/proc").iterdir()
         if entry.name.isdigit() and is_daemon_of(entry, name)]
     os.kill(process, signal.SIGKILL)
-    for _ in range(100):
+    for _ in range(600):
         if name not in pair.ip(0, "link"):
             return
         time.sleep(0.05)
@@ -343,20 +347,20 @@ def test_a_failed_up_leaves_nothing(pair, settings, reason):
 
 def test_an_interrupted_up_leaves_nothing(pair, program, daemon):
     # Without touch: a shell whose child ends well just as Ctrl-C comes goes on with what follows.
-    path = pair.write(0, interface="PostUp = : > up; exec sleep 30")
+    path = pair.write(0, interface="PostUp = : > up; exec sleep 90")
     process = subprocess.Popen(
         ["ip", "netns", "exec", pair.network.namespaces[0], "env", f"BRANCHLINED={daemon}",
          program, "up", str(path)], cwd=pair.folder, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL, start_new_session=True)
-    for _ in range(200):
-        if (pair.folder / "up").exists():
-            break
+    deadline = time.monotonic() + 60
+    while not (pair.folder / "up").exists():
+        assert time.monotonic() < deadline, "PostUp does not run"
         time.sleep(0.05)
     # As the terminal does on Ctrl-C: the whole foreground group is told. Never with kill(1): that
     # of Debian 12 reads one digit of a group's number, and -1 is every process there is.
     assert os.getpgid(process.pid) == process.pid
     os.killpg(process.pid, signal.SIGINT)
-    assert process.wait(timeout=20) == 1
+    assert process.wait(timeout=60) == 1
     assert pair.network.interfaces[0] not in pair.ip(0, "link")
 
 
@@ -487,7 +491,7 @@ def test_a_configuration_socket_that_is_none_is_named(pair, daemon):
     result = subprocess.run(
         ["ip", "netns", "exec", pair.network.namespaces[0], daemon, "-f",
          pair.network.interfaces[0]],
-        capture_output=True, text=True, env={**os.environ, "WG_UAPI_FD": "999"}, timeout=60)
+        capture_output=True, text=True, env={**os.environ, "WG_UAPI_FD": "999"}, timeout=180)
     assert result.returncode != 0
     assert "WG_UAPI_FD names descriptor 999, which is no listening socket" in result.stderr
 
@@ -526,7 +530,7 @@ def test_a_socket_folder_that_cannot_be_used_is_explained(
     result = subprocess.run(
         ["ip", "netns", "exec", pair.network.namespaces[0], "unshare", "-m", "sh", "-c",
          f'mount -t tmpfs none /run && {prepare} && exec "$@"', "sh", program, "up", str(path)],
-        capture_output=True, text=True, env={**os.environ, "BRANCHLINED": daemon}, timeout=60)
+        capture_output=True, text=True, env={**os.environ, "BRANCHLINED": daemon}, timeout=180)
     assert result.returncode == 1
     assert advice in result.stderr
     assert pair.network.interfaces[0] not in pair.ip(0, "link")

@@ -9,6 +9,7 @@ import http.client
 import itertools
 import json
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -22,8 +23,13 @@ from pathlib import Path
 import statements
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-START_SECONDS_MAX = 20
-STOP_SECONDS_MAX = 20
+START_SECONDS_MAX = 60
+STOP_SECONDS_MAX = 60
+# Longer than between two heartbeats, and than a busy machine takes for anything.
+PATIENCE_SECONDS = 60
+# Below those that the kernel gives to connections, one of which might take a port while its
+# coordinator is away.
+PORTS = range(20_000, 32_000)
 _serial = itertools.count()
 
 
@@ -151,7 +157,7 @@ class Coordinator:
 
     # Requests
 
-    def connect(self, timeout=15):
+    def connect(self, timeout=PATIENCE_SECONDS):
         """Opens a connection for several requests."""
         return http.client.HTTPSConnection(
             "127.0.0.1", self.port, timeout=timeout, context=tls_context())
@@ -176,7 +182,7 @@ class Coordinator:
             if own:
                 connection.close()
 
-    def raw(self, data=b"", timeout=20):
+    def raw(self, data=b"", timeout=PATIENCE_SECONDS):
         """Opens a TLS connection and sends bytes as they are."""
         plain = socket.create_connection(("127.0.0.1", self.port), timeout)
         connection = tls_context().wrap_socket(plain)
@@ -272,7 +278,7 @@ class Node:
 class Watch:
     """A watch stream. Events are dictionaries; heartbeats are passed over unless asked for."""
 
-    def __init__(self, coordinator, node, since=None, timeout=30):
+    def __init__(self, coordinator, node, since=None, timeout=PATIENCE_SECONDS):
         query = "" if since is None else f"?since={since}"
         self.connection = coordinator.connect(timeout)
         self.connection.request("GET", f"/v1/self/watch{query}",
@@ -284,7 +290,9 @@ class Watch:
 
     def next(self, heartbeats=False):
         """Returns the next event; None at the stream's end."""
+        deadline = time.monotonic() + 2 * PATIENCE_SECONDS
         while True:
+            assert time.monotonic() < deadline, "nothing but heartbeats"
             try:
                 line = self.response.readline()
             except http.client.HTTPException:
@@ -335,6 +343,16 @@ class Database:
 
 def free_port():
     """Returns a TCP port that nothing uses now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    while True:
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", random.choice(PORTS)))
+            return probe.getsockname()[1]
+
+
+def wait_until(condition, what, seconds=PATIENCE_SECONDS):
+    """Returns the first true value of `condition`, asked until `seconds` have passed."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(0.05)
+    return value

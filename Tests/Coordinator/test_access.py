@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 
 import statements
+from coordinator import wait_until
 from statements import b64url
 
 ISSUER, AUDIENCE = "https://sso.example", "branchline"
@@ -86,9 +87,9 @@ def test_deleted_and_expired_tokens_do_not_count(founded):
     identity = next(token["id"] for token in listed if token["role"] == "observer")
     founded.call("DELETE", f"/v1/api-tokens/{identity}").ok()
     assert founded.call("GET", "/v1/me", token=secret).status == 401
-    expires_at = int(time.time()) + 3
+    expires_at = int(time.time()) + 6
     short = api_token(founded, "observer", expires_at=expires_at)
-    time.sleep(expires_at + 1.1 - time.time())
+    time.sleep(max(0, expires_at + 1.1 - time.time()))
     assert founded.call("GET", "/v1/me", token=short).status == 401
 
 
@@ -280,7 +281,7 @@ def test_keys_are_read_again_when_the_provider_changes_them(federated, provider)
     assert federated.call("GET", "/v1/me", token=old).status == 200
     time.sleep(1.1)
     Provider.__init__(provider, provider.jwks.parent)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while federated.call("GET", "/v1/me", token=provider.token()).status != 200:
         assert time.monotonic() < deadline
         time.sleep(0.3)
@@ -290,10 +291,16 @@ def test_keys_are_read_again_when_the_provider_changes_them(federated, provider)
 @pytest.mark.sqlite_only
 def test_strangers_failures_lock_nobody_out_who_shares_their_address(founded):
     gateway = founded.join(role="gateway")
-    for _ in range(25):
-        founded.call("GET", "/v1/self", token="bln_" + "A" * 43)
+
+    def is_refused():
+        return founded.call("GET", "/v1/self", token="bln_" + "A" * 43).status == 429
+
+    # Failures are forgiven with time, which a busy machine takes for many of them.
+    wait_until(is_refused, "a stranger is refused")
+    for _ in range(5):
+        is_refused()
     assert founded.call("GET", "/v1/self", token=gateway.secret).status == 200
-    assert founded.call("GET", "/v1/self", token="bln_" + "A" * 43).status == 429
+    wait_until(is_refused, "a stranger is refused still")
 
 
 def test_basic_authentication_is_no_bearer(founded):

@@ -18,7 +18,7 @@ def run(*arguments, coordinator=None, stdin=subprocess.DEVNULL):
         if coordinator.database:
             more += ["--storage", "postgresql", "--postgresql", coordinator.database]
     return subprocess.run([program(), *map(str, arguments), *more], stdin=stdin,
-                          capture_output=True, text=True, timeout=60)
+                          capture_output=True, text=True, timeout=180)
 
 
 def test_a_lost_owner_gets_a_token_while_the_coordinator_serves(founded):
@@ -113,8 +113,9 @@ def test_it_says_goodbye_and_stops_at_once(founded):
     for watch in watches:
         assert watch.until(lambda event: event["kind"] == "bye")
         assert watch.next() is None
-    founded.process.wait(10)
-    assert time.monotonic() - began < 5
+    founded.process.wait(60)
+    # Streams that were not ended would be waited for as long as they go on.
+    assert time.monotonic() - began < 20
     assert "stopping" in founded.words()
 
 

@@ -30,7 +30,7 @@ def test_an_oversized_body_is_refused_before_it_is_read(empty, path):
         b"POST " + path.encode() + b" HTTP/1.1\r\n" + HEAD + b"Content-Length: 1000000000\r\n\r\n")
     began = time.monotonic()
     assert b" 413 " in answer_to(connection).split(b"\r\n")[0]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9, "a body is waited for for 10 s"
     assert empty.is_alive()
 
 
@@ -58,10 +58,10 @@ def test_a_body_at_the_limit_is_read(empty):
     b"GET /healthz HT",
     b"POST /v1/enrolments HTTP/1.1\r\n" + HEAD + b"Content-Length: 100\r\n\r\n{"])
 def test_a_slow_client_is_cut_off(empty, start):
-    connection = empty.raw(start, timeout=30)
+    connection = empty.raw(start)
     began = time.monotonic()
     answer = answer_to(connection)
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 45
     assert not answer or b" 408 " in answer.split(b"\r\n")[0]
     assert empty.is_alive()
 
@@ -71,7 +71,7 @@ def test_many_slow_clients_do_not_keep_others_out(empty):
             for _ in range(200)]
     began = time.monotonic()
     assert empty.call("GET", "/healthz").status == 200
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 9, "slow ones are cut off after 10 s"
     for connection in slow:
         connection.close()
 
@@ -156,7 +156,7 @@ def test_oversized_heads_are_refused(empty):
     b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"POST /v1/enrolments HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"])
 def test_what_is_no_http_ends_the_connection_only(empty, junk):
-    connection = empty.raw(junk, timeout=30)
+    connection = empty.raw(junk)
     answer_to(connection)
     assert empty.is_alive()
 

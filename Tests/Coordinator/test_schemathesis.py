@@ -20,7 +20,7 @@ SEED = os.environ.get("SCHEMATHESIS_SEED", "1")
 def schemathesis():
     """The program's path."""
     made = subprocess.run(
-        [HERE / "schemathesis.sh"], capture_output=True, text=True, timeout=300, check=False)
+        [HERE / "schemathesis.sh"], capture_output=True, text=True, timeout=900, check=False)
     if made.returncode != 0:
         pytest.skip(f"schemathesis cannot be installed here: {made.stderr[-300:]}")
     return made.stdout.strip()
@@ -41,9 +41,9 @@ def check(program, coordinator, token, *options):
         [program, "--config-file", HERE / "schemathesis.toml", "run",
          f"{coordinator.url}/openapi.json", "--header", f"Authorization: Bearer {token}",
          "--checks", "all", "--tls-verify=false", "--max-examples", EXAMPLES, "--seed", SEED,
-         "--no-color",
-         *options],
-        capture_output=True, text=True, timeout=900, cwd=coordinator.folder, check=False)
+         # How long requests take to make up is the machine's affair.
+         "--no-color", "--suppress-health-check", "too_slow", *options],
+        capture_output=True, text=True, timeout=1800, cwd=coordinator.folder, check=False)
     assert done.returncode == 0, "\n".join(line[:400] for line in done.stdout.splitlines())
     assert coordinator.call("GET", "/readyz", token=None).status == 200
     failures = [line for line in coordinator.log.read_text().splitlines()

@@ -5,11 +5,13 @@ import Testing
 @testable import CoordinatorClient
 
 /// Against a server in this process that sends what each test says.
-@Suite(.timeLimit(.minutes(1))) struct CoordinatorClientTests {
+@Suite(.timeLimit(.minutes(5))) struct CoordinatorClientTests {
     static let certificate = Result { try ServerCertificate() }
 
     static func identity(_ server: TestServer) async throws -> CoordinatorAPI.Identity {
-        try await ask(server) { client in try await client.call(.get, "/v1/me").answer }
+        try await ask(server) { client in
+            try await client.call(.get, "/v1/me", timeoutSeconds: 60).answer
+        }
     }
 
     /// A client with the right pin and short limits.
@@ -45,10 +47,14 @@ import Testing
         let server = try await Self.server { _ in Self.me }
         let pin = try ServerCertificate().pin
         await #expect(throws: ClientFault.pinMismatch) {
-            try await Self.ask(server, pin: pin) { try await $0.call(.get, "/v1/me") }
+            try await Self.ask(server, pin: pin) {
+                try await $0.call(.get, "/v1/me", timeoutSeconds: 60)
+            }
         }
         await #expect(throws: ClientFault.pinMismatch) {
-            try await Self.ask(server, pin: pin) { try await $0.lines("/v1/self/watch") }
+            try await Self.ask(server, pin: pin) {
+                try await $0.lines("/v1/self/watch", timeoutSeconds: 60)
+            }
         }
         #expect(server.requests.isEmpty && server.connectionCount == 2)
     }
@@ -61,12 +67,12 @@ import Testing
         }
         let client = try CoordinatorClient(
             coordinator: first.url, pin: old.pin, credential: nil)
-        #expect(try await client.call(.get, "/v1/me") == nil)
+        #expect(try await client.call(.get, "/v1/me", timeoutSeconds: 60) == nil)
         try await first.stop()
         let renewed = try ServerCertificate(keyText: old.keyText)
         #expect(renewed.certificate != old.certificate)
         let second = try await TestServer(renewed, port: first.port) { _ in Self.me }
-        #expect(try await client.call(.get, "/v1/me") == nil)
+        #expect(try await client.call(.get, "/v1/me", timeoutSeconds: 60) == nil)
         #expect(second.connectionCount == 1)
         await client.shutDown()
     }
@@ -74,7 +80,9 @@ import Testing
     @Test func expiredCertificateOfThePinnedKeyIsAccepted() async throws {
         let expired = try ServerCertificate(isOver: true)
         let server = try await TestServer(expired) { _ in Self.me }
-        _ = try await Self.ask(server, pin: expired.pin) { try await $0.call(.get, "/v1/me") }
+        _ = try await Self.ask(server, pin: expired.pin) {
+            try await $0.call(.get, "/v1/me", timeoutSeconds: 60)
+        }
     }
 
     @Test func keyThatChangesUnderTheSameAddressIsRefused() async throws {
@@ -83,10 +91,12 @@ import Testing
         }
         let client = try CoordinatorClient(
             coordinator: first.url, pin: Self.certificate.get().pin, credential: nil)
-        try await client.call(.get, "/v1/me")
+        try await client.call(.get, "/v1/me", timeoutSeconds: 60)
         try await first.stop()
         let second = try await TestServer(ServerCertificate(), port: first.port) { _ in Self.me }
-        await #expect(throws: ClientFault.pinMismatch) { try await client.call(.get, "/v1/me") }
+        await #expect(throws: ClientFault.pinMismatch) {
+            try await client.call(.get, "/v1/me", timeoutSeconds: 60)
+        }
         #expect(second.requests.isEmpty)
         await client.shutDown()
     }
@@ -95,7 +105,7 @@ import Testing
         let server = try await Self.server { _ in Self.me }
         let client = try CoordinatorClient(coordinator: server.url, pin: nil, credential: "bla_x")
         await #expect {
-            try await client.call(.get, "/v1/me")
+            try await client.call(.get, "/v1/me", timeoutSeconds: 60)
         } throws: { error in
             if case ClientFault.certificateRefused = error { return true }
             return false
@@ -145,7 +155,7 @@ import Testing
         ) { client in
             try await client.call(
                 .put, "/v1/tenants/acme/revocations", query: [("a", "b c")],
-                body: CoordinatorAPI.SignedChain(chain: "x~y"), ifMatch: 7)
+                body: CoordinatorAPI.SignedChain(chain: "x~y"), ifMatch: 7, timeoutSeconds: 60)
         }
         #expect(record.number == 8 && etag == 8)
         let request = try #require(server.requests.first)
@@ -166,7 +176,9 @@ import Testing
         }
         await #expect(throws: problem) { try await Self.identity(server) }
         await #expect(throws: problem) {
-            try await Self.ask(server) { try await $0.lines("/v1/audit/export") }
+            try await Self.ask(server) {
+                try await $0.lines("/v1/audit/export", timeoutSeconds: 60)
+            }
         }
     }
 
@@ -210,11 +222,13 @@ import Testing
         }
         for path in ["/v1/me", "/stream"] {
             let identity: CoordinatorAPI.Identity = try await Self.ask(server, bytesMax: 1000) {
-                try await $0.call(.get, path).answer
+                try await $0.call(.get, path, timeoutSeconds: 60).answer
             }
             #expect(identity.actor.count == 988)
             await #expect(throws: ClientFault.answerTooLarge) {
-                try await Self.ask(server, bytesMax: 999) { try await $0.call(.get, path) }
+                try await Self.ask(server, bytesMax: 999) {
+                    try await $0.call(.get, path, timeoutSeconds: 60)
+                }
             }
         }
     }
@@ -225,13 +239,12 @@ import Testing
                 Array(repeating: " ", count: 6_000), type: "application/json",
                 pauseMilliseconds: 100)
         }
-        let start = ContinuousClock.now
+        // All of it takes longer than the suite's limit.
         await #expect(throws: ClientFault.timedOut) {
             try await Self.ask(server) {
                 try await $0.call(.get, "/v1/me", timeoutSeconds: 1)
             }
         }
-        #expect(ContinuousClock.now - start < .seconds(300))
     }
 
     @Test func missingAnswerIsBoundedInTime() async throws {
@@ -256,11 +269,11 @@ import Testing
     @Test func cancelledCallEndsAtOnce() async throws {
         let server = try await Self.server { _ in .init(pieces: [], closes: false) }
         let task = Task {
-            try await Self.ask(server, silenceMilliseconds: 20_000) {
-                try await $0.call(.get, "/v1/me", timeoutSeconds: 20)
+            try await Self.ask(server, silenceMilliseconds: 600_000) {
+                try await $0.call(.get, "/v1/me", timeoutSeconds: 600)
             }
         }
-        try await Task.sleep(for: .milliseconds(100))
+        while server.requests.isEmpty { try await Task.sleep(for: .milliseconds(10)) }
         task.cancel()
         await #expect(throws: CancellationError.self) { try await task.value }
     }
@@ -273,8 +286,9 @@ import Testing
         }
         let lines = try await Self.ask(server) { client in
             var lines: [String] = []
-            for try await line in try await client.lines("/v1/self/watch", query: [("since", "5")])
-            { lines.append(String(decoding: line, as: UTF8.self)) }
+            let stream = try await client.lines(
+                "/v1/self/watch", query: [("since", "5")], timeoutSeconds: 60)
+            for try await line in stream { lines.append(String(decoding: line, as: UTF8.self)) }
             return lines
         }
         #expect(lines == ["one", "two", "", "three"])
@@ -287,7 +301,7 @@ import Testing
         var count = 0
         await #expect(throws: ClientFault.answerTooLarge) {
             try await Self.ask(server, bytesMax: 100) { client in
-                for try await line in try await client.lines("/v1/self/watch") {
+                for try await line in try await client.lines("/v1/self/watch", timeoutSeconds: 60) {
                     count += line.count
                 }
             }
@@ -298,14 +312,15 @@ import Testing
     @Test func silentStreamTimesOutAndHeartbeatsKeepIt() async throws {
         let server = try await Self.server { _ in
             .stream(
-                Array(repeating: "line\n", count: 16), pauseMilliseconds: 500, closes: false)
+                Array(repeating: "line\n", count: 16), pauseMilliseconds: 800, closes: false)
         }
         var count = 0
         // All lines together take longer than the silence may; a pause is a small part of it, since
         // the machine may be busy.
         await #expect(throws: ClientFault.timedOut) {
-            try await Self.ask(server, silenceMilliseconds: 6_000) { client in
-                for try await _ in try await client.lines("/v1/self/watch") { count += 1 }
+            try await Self.ask(server, silenceMilliseconds: 12_000) { client in
+                let lines = try await client.lines("/v1/self/watch", timeoutSeconds: 60)
+                for try await _ in lines { count += 1 }
             }
         }
         #expect(count == 16)
@@ -314,7 +329,7 @@ import Testing
     @Test func streamOfAnotherTypeIsRefused() async throws {
         let server = try await Self.server { _ in .stream(["{}"], type: "text/html") }
         await #expect {
-            try await Self.ask(server) { try await $0.lines("/v1/self/watch") }
+            try await Self.ask(server) { try await $0.lines("/v1/self/watch", timeoutSeconds: 60) }
         } throws: { error in
             if case ClientFault.notACoordinator = error { return true }
             return false

@@ -335,10 +335,10 @@ struct PostgreSQLTests {
         await storage.close()
     }
 
-    /// Ends all connections to a database.
+    /// Ends all connections to a database, and waits until they have ended.
     private func cutOff(_ database: TestDatabase) throws {
         try TestDatabase.onServer(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity "
                 + "WHERE datname = '\(database.place)'")
     }
 }

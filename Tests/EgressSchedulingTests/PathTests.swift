@@ -152,27 +152,6 @@ import Testing
         #expect(abs(slots.count { $0 == 1 } - 10) <= 2, "\(slots)")
     }
 
-    /// One line's change is no work for the flows and lines of all others: a table a hundred times
-    /// as large costs about the same.
-    @Test func aLineChangesWithoutALookAtAllFlows() {
-        func time(frameCapacity: Int) -> Duration {
-            var queues = TenantQueues(frameCapacity: frameCapacity, quantumBytes: 1_514)
-            queues.add(tenant: 0, limits: TenantLimits())
-            let clock = ContinuousClock()
-            return (0..<5).map { round in
-                clock.measure {
-                    for path in 0..<200 as Range<Int32> {
-                        let rate = 1_000_000 * Int64(round + 1)
-                        queues.setPath(
-                            path, of: 0, shape: LinkShape(bitsPerSecond: rate), now: 1)
-                    }
-                }
-            }.min() ?? .zero
-        }
-        let (small, large) = (time(frameCapacity: 1_000), time(frameCapacity: 100_000))
-        #expect(large < small * 30, "\(small) and \(large)")
-    }
-
     @Test func framesFollowTheirFlowToItsPath() {
         var queues = TenantQueues(frameCapacity: 100, quantumBytes: 65_535)
         queues.add(tenant: 0, limits: TenantLimits())

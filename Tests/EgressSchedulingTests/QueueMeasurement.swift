@@ -71,6 +71,25 @@ struct QueueMeasurement {
         #expect(departed > 0)
     }
 
+    /// One line's change is no work for the flows and lines of all others: a table a hundred times
+    /// as large should cost about the same.
+    @Test(arguments: [1_000, 100_000])
+    func aLineChanges(frameCapacity: Int) {
+        var queues = TenantQueues(frameCapacity: frameCapacity, quantumBytes: 1_514)
+        queues.add(tenant: 0, limits: TenantLimits())
+        let times = (1...Self.rounds).map { round in
+            let start = Self.threadNanoseconds
+            for path in 0..<200 as Range<Int32> {
+                let shape = LinkShape(bitsPerSecond: 1_000_000 * Int64(round))
+                queues.setPath(path, of: 0, shape: shape, now: 1)
+            }
+            return Double(Self.threadNanoseconds - start) / 200
+        }.sorted()
+        print("a line among \(frameCapacity) frames: \(times[times.count / 2]) ns")
+        let isShaped = queues.splits(tenant: 0, path: 199)
+        #expect(isShaped)
+    }
+
     /// Time of this thread alone: other tests run beside it.
     ///
     /// clock_gettime(2)

@@ -157,7 +157,7 @@ struct TunDeviceInNamespaceTests {
             #expect(try tun.inItsNamespace { try currentNamespace() }
                 == inside.perform { try currentNamespace() })
             tun.close()
-            #expect(throws: NetlinkError.self) { try netlink.linkByName("tenant0") }
+            #expect(isGone("tenant0", netlink))
         }
     }
 

@@ -8,9 +8,16 @@ func address(_ text: String) throws -> IPAddress { try #require(IPAddress(text))
 func prefix(_ text: String) throws -> IPPrefix { try #require(IPPrefix(text)) }
 
 /// A copy with a number that no other test is soon given once it is closed: the kernel gives the
-/// lowest ones first.
+/// lowest ones first, and tests that pass descriptors have more than a thousand.
 func distantCopy(_ descriptor: Int32) -> Int32 {
-    fcntl(descriptor, F_DUPFD, Int32.random(in: 600..<1_000))
+    let copy = fcntl(descriptor, F_DUPFD, Int32.random(in: 3_000..<8_000))
+    return copy >= 0 ? copy : fcntl(descriptor, F_DUPFD, Int32.random(in: 600..<1_000))
+}
+
+/// Waits until an interface is not there any more. A process that another test starts has copies
+/// of all descriptors for a moment, and with them the device.
+func isGone(_ name: String, _ netlink: RoutingNetlink) -> Bool {
+    eventually { (try? netlink.linkByName(name)) == nil }
 }
 
 /// Waits until the socket has messages, and receives them.
@@ -21,6 +28,21 @@ func receive(_ batch: ReceiveBatch, from socket: UDPSocket) -> Int {
         return count != -Int(EAGAIN)
     }
     return count
+}
+
+/// Waits until `count` messages have come, and receives them into places of their own: a busy
+/// kernel delivers them one by one, and later than it takes them.
+func receive(_ count: Int, into batch: ReceiveBatch, from socket: UDPSocket) -> Int {
+    var received = 0
+    _ = eventually {
+        while received < batch.messageCapacity {
+            let more = socket.receive(batch, at: received, limit: batch.messageCapacity)
+            if more <= 0 { break }
+            received += more
+        }
+        return received >= count
+    }
+    return received
 }
 
 func pattern(_ count: Int, seed: UInt8 = 1) -> [UInt8] {

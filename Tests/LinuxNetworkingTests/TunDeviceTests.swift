@@ -26,7 +26,8 @@ struct TunDeviceTests {
         try inNewNamespace {
             let tun = try TunDevice.create(name: "bltun0", queueCount: 2)
             tun.close()
-            #expect(throws: NetlinkError.self) { try RoutingNetlink().linkByName("bltun0") }
+            let netlink = try RoutingNetlink()
+            #expect(isGone("bltun0", netlink))
             let again = try TunDevice.create(name: "bltun0")
             #expect(again.queues.count == 1)
         }
@@ -51,7 +52,13 @@ struct TunDeviceTests {
             let made = try TunDevice.create(name: "bltun0")
             try setPersistent(true, tunDescriptor: made.queues[0].fileDescriptor)
             made.close()
-            let taken = try TunDevice.create(name: "bltun0", queueCount: 2)
+            // A process that another test starts has a copy of the queue for a moment.
+            var found: TunDevice?
+            _ = eventually {
+                found = try? TunDevice.create(name: "bltun0", queueCount: 2)
+                return found != nil
+            }
+            let taken = try #require(found)
             #expect(taken.interfaceIndex == made.interfaceIndex)
             #expect(taken.queues.count == 1)
             #expect(taken.fallbacks.contains { $0.contains("one TUN queue instead of 2") })
@@ -113,6 +120,8 @@ struct TunDeviceTests {
     @Test func refusedDescriptorIsClosed() throws {
         var ends: [Int32] = [-1, -1]
         try #require(pipe(&ends) == 0)
+        // A process that another test starts must not keep the writing end.
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         defer { close(ends[0]) }
         #expect(throws: TunError.self) { try TunDevice.adopt(fileDescriptor: ends[1]) }
         var byte: UInt8 = 0
@@ -145,7 +154,8 @@ struct TunDeviceTests {
             #expect(batch.region(0).bytes == payload)
             #expect(batch.source(0) == peer)
             #expect(batch.localAddress(0)?.interfaceIndex == 0)
-            #expect(queue.read(arena.whole) == -Int(EAGAIN))
+            let nothing = skippingIPv6 { queue.read(arena.whole) } frame: { arena.whole }
+            #expect(nothing == -Int(EAGAIN))
         }
     }
 

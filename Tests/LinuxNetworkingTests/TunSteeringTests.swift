@@ -37,9 +37,11 @@ struct TunSteeringTests {
                     let packet = buffer.whole.prefix(count).region(from: VirtioNetHeader.count)
                     let start = target.isIPv4 ? 16 : 24
                     let bytes = packet.bytes
-                    guard bytes.count >= 40 - (target.isIPv4 ? 12 : 0) else { continue }
+                    guard bytes.count >= 48 - (target.isIPv4 ? 20 : 0) else { continue }
                     let isIPv4 = bytes[0] >> 4 == 4
                     guard isIPv4 == target.isIPv4 else { continue }
+                    // What an earlier question sent may come late.
+                    guard packet.bigEndian16(at: isIPv4 ? 20 : 40) == group.port else { continue }
                     if isIPv4 ? target.ipv4 == packet.bigEndian32(at: start)
                         : target.low == packet.bigEndian64(at: start + 8)
                     {

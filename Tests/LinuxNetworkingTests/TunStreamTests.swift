@@ -39,7 +39,8 @@ struct TunStreamTests {
         pump.stop()
         copying.join()
         try failure.rethrow()
-        #expect(pump.longestFrame > 10_000)
+        // How much longer than the MTU they get depends on how busy the machine is.
+        #expect(pump.longestFrame > 2_000)
         #expect(pump.sawSegmentation)
         #expect(pump.failedWrites == 0)
     }
@@ -144,7 +145,7 @@ private func acceptAll(_ isListening: () -> Void) throws -> [UInt8] {
     if listen(listener, 1) != 0 { throw SocketFailure(step: "listen") }
     isListening()
     let connection = UnixSocket(adopting: accept(listener, nil, nil))
-    return try connection.readToEnd(timeoutNanoseconds: 20_000_000_000)
+    return try connection.readToEnd(timeoutNanoseconds: 120_000_000_000)
 }
 
 private func connectAndSend(_ bytes: [UInt8]) throws {
@@ -152,5 +153,7 @@ private func connectAndSend(_ bytes: [UInt8]) throws {
     let status = withAddress { connect(connection.fileDescriptor, $0, $1) }
     if status != 0 { throw SocketFailure(step: "connect") }
     try connection.send(bytes)
+    // A process that another test starts may have a copy of the socket.
+    try connection.finishSending()
     connection.close()
 }

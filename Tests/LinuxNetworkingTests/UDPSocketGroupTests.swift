@@ -115,7 +115,11 @@ struct UDPSocketGroupTests {
                 try UDPSocketGroup.bind(port: 51_820, workerCount: 1)
             }
             first.close()
-            #expect(try UDPSocketGroup.bind(port: 51_820, workerCount: 1).port == 51_820)
+            // A process that another test starts has copies of the sockets for a moment.
+            #expect(
+                eventually {
+                    (try? UDPSocketGroup.bind(port: 51_820, workerCount: 1))?.port == 51_820
+                })
         }
     }
 

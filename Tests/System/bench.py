@@ -7,6 +7,8 @@ from wirepeer import Transport, WirePeer
 from wiretap import DATA
 
 PEER_INNER, PEER_INNER6 = "10.77.0.2", "fd77::2"
+# How long is waited for what must arrive, and for what must not.
+ARRIVAL_SECONDS, SILENCE_SECONDS = 15.0, 0.4
 
 
 class Bench:
@@ -27,8 +29,6 @@ class Bench:
             *lines, f"public_key={Key().public.hex()}", "allowed_ip=10.77.0.3/32",
             "allowed_ip=fd77::3/128")
         self.server = {family: self.end.bind(family, port=7) for family in (4, 6)}
-        for server in self.server.values():
-            server.settimeout(0.4)
         lab.closing.callback(self.close)
 
     def close(self):
@@ -42,7 +42,7 @@ class Bench:
         sender = source or (PEER_INNER if family == 4 else PEER_INNER6)
         return udp((sender, 9), (self.end.inner(family), 7), payload, traffic_class)
 
-    def arrived(self, family: int = 4, seconds: float = 0.4) -> bytes | None:
+    def arrived(self, family: int = 4, seconds: float = ARRIVAL_SECONDS) -> bytes | None:
         self.server[family].settimeout(seconds)
         try:
             return self.server[family].recv(65536)
@@ -53,6 +53,11 @@ class Bench:
         """Sends transport data and tells whether its payload arrived inside."""
         self.peer.send(message)
         return self.arrived(family) == payload
+
+    def withholds(self, message: bytes, payload: bytes) -> bool:
+        """Sends transport data and tells whether its payload did not arrive inside."""
+        self.peer.send(message)
+        return self.arrived(seconds=SILENCE_SECONDS) != payload
 
     def dropped(self) -> int:
         return self.end.daemon.dropped()
@@ -66,7 +71,7 @@ class Bench:
                 client.setsockopt(level, name, traffic_class)
             client.sendto(payload, (target, 9))
         while True:
-            message, outer = self.peer.receive(3, DATA)
+            message, outer = self.peer.receive(ARRIVAL_SECONDS, DATA)
             packet = session.open(message)
             assert packet is not None, "does not open"
             if packet:

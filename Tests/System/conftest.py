@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from lab import Lab, branchlined, is_reference_under_test, wireguard_go  # noqa: E402
 
-LONG_SECONDS_MAX = 400
+LONG_SECONDS_MAX = 900
 TOOLS = ("ip", "wg", "wg-quick", "nft", "ping", "unshare", "setpriv")
 
 

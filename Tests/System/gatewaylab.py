@@ -219,7 +219,7 @@ class Gateway:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         self.process.send_signal(number)
-        return self.process.wait(15)
+        return self.process.wait(60)
 
     def command(self, *words: str, check: bool = True, **options) -> subprocess.CompletedProcess:
         """Runs `branchline` where the gateway runs."""
@@ -227,7 +227,7 @@ class Gateway:
         with open(output, "wb") as results, open(self.log_path, "ab") as log:
             done = subprocess.run(
                 ["nsenter", f"--net=/run/netns/{self.namespace.name}", branchline(), *words],
-                stdout=results, stderr=log, text=True, timeout=60,
+                stdout=results, stderr=log, text=True, timeout=180,
                 env={**os.environ, "BRANCHLINED": branchlined(), "LOG_LEVEL": "debug",
                      "BRANCHLINE_STATE": str(self.state_folder)}, **options)
         done.stdout = output.read_text()
@@ -268,10 +268,11 @@ class Gateway:
             deadline = time.monotonic() + 5
             while self.pid and time.monotonic() < deadline:
                 time.sleep(0.02)
-            if self.pid:
-                os.kill(self.pid, signal.SIGKILL)
+            if pid := self.pid:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
         if self.process:
-            self.process.wait(10)
+            self.process.wait(30)
 
 
 class Undisturbed:
@@ -289,7 +290,7 @@ class Undisturbed:
         return self
 
     def __exit__(self, kind, *_):
-        time.sleep(0.2)
+        time.sleep(2 * Ping.UNDER_WAY_SECONDS_MAX)
         sent, received, _ = self.ping.finish()
         if kind is None:
             assert sent > 20 and sent - received <= 1, f"{sent - received} of {sent} lost"

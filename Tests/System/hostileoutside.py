@@ -20,11 +20,11 @@ from wiretap import COOKIE, DATA, INITIATION, INITIATION_BYTES, RESPONSE
 
 UPLINK = ("server", "cluster", "tun")
 SILENCE_SECONDS = 0.3
-RETRY_SECONDS_MAX = 7
+RETRY_SECONDS_MAX = 20
 INITIATIONS_MAX = 5
 LANES = range(256)
 # More than enough to put a responder under load, and how long load lasts.
-LOAD_MESSAGES, LOAD_SECONDS, LOAD_ATTEMPTS = 300, 1.2, 8
+LOAD_MESSAGES, LOAD_SECONDS, LOAD_ATTEMPTS = 300, 1.2, 20
 
 
 def ports(*tenants: Tenant) -> list[int]:
@@ -217,7 +217,7 @@ def foreign_handshakes(m: Matrix, attacker: Tenant, victim: Tenant):
     for _ in range(INITIATIONS_MAX):
         recorded = victim.peers[1].begin()
         victim.peers[1].send(recorded)
-        response = victim.peers[1].await_message(RESPONSE, 1)
+        response = victim.peers[1].await_message(RESPONSE, 5)
         if response and response[8:12] == recorded[4:8]:
             break
     else:
@@ -261,7 +261,7 @@ def answers_to_the_gateway(m: Matrix):
         mark = m.mark("asks for a handshake", own(tenant, "tun", "3"))
         m.raw(tenant.domain, udp(GATEWAY[4], branch(3), mark))
     for tenant in m.tenants:
-        asked[tenant.letter] = tenant.peers[3].await_message(INITIATION, 5)
+        asked[tenant.letter] = tenant.peers[3].await_message(INITIATION, 15)
         if asked[tenant.letter] is None:
             m.result.blind.append(f"{m.kind}: the gateway of {tenant} did not begin")
             return

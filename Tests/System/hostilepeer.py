@@ -99,7 +99,7 @@ class HostilePeer(WirePeer):
         self._next_initiation = time.monotonic() + INITIATION_GAP_SECONDS
         return self.initiation()
 
-    def shake(self, seconds: float = 5.0) -> Transport:
+    def shake(self, seconds: float = 15.0) -> Transport:
         session = self.ask(seconds)
         assert session, f"{self.place}: no response to an initiation"
         # The first packet confirms the session; before, nothing is sent to this peer.

@@ -26,6 +26,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 UAPI_FOLDER = Path("/var/run/wireguard")
 CLONE_NEWNET = 0x4000_0000
 START_SECONDS_MAX = 10.0
+# How much longer than usual things may take on a busy machine.
+PATIENCE = 3
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _serial = itertools.count()
@@ -48,7 +50,7 @@ def is_reference_under_test() -> bool:
     return Path(branchlined()).name.startswith("wireguard-go")
 
 
-def run(*arguments: str, check: bool = True, text: str | None = None, timeout: float = 60,
+def run(*arguments: str, check: bool = True, text: str | None = None, timeout: float = 180,
         environment: dict[str, str] | None = None) -> subprocess.CompletedProcess:
     """Runs a program to its end; a failure shows what it printed."""
     done = subprocess.run(
@@ -61,7 +63,8 @@ def run(*arguments: str, check: bool = True, text: str | None = None, timeout: f
 
 
 def wait_until(condition, seconds: float, what: str, interval: float = 0.02):
-    """Returns the first true value of `condition`, asked until `seconds` have passed."""
+    """Returns the first true value of `condition`, asked for PATIENCE times `seconds`."""
+    seconds *= PATIENCE
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -135,7 +138,7 @@ class Namespace:
         with self.entered():
             made = socket.socket(family, kind, protocol)
         made.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
-        made.settimeout(10)
+        made.settimeout(30)
         return made
 
     def interfaces(self) -> set[str]:
@@ -202,7 +205,7 @@ class Daemon:
         if self.is_alive:
             self.process.send_signal(number)
         try:
-            return self.process.wait(10)
+            return self.process.wait(30)
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait(10)
@@ -224,7 +227,7 @@ class Daemon:
 
     def connect(self) -> socket.socket:
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connection.settimeout(10)
+        connection.settimeout(30)
         connection.connect(str(self.socket_path))
         return connection
 

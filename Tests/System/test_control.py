@@ -37,7 +37,7 @@ def test_wg_show_tells_every_field(lab, pair):
     assert show["preshared-keys"] == f"{public}\t{base64_text(psk)}"
     assert show["endpoints"] == f"{public}\t{peer.endpoint()}"
     assert sorted(show["allowed-ips"].split("\t")[1].split()) == ["10.77.0.2/32", "fd77::2/128"]
-    assert abs(int(show["latest-handshakes"].split("\t")[1]) - time.time()) < 30
+    assert abs(int(show["latest-handshakes"].split("\t")[1]) - time.time()) < 120
     received, sent = map(int, show["transfer"].split("\t")[1:])
     assert received > 0 and sent > 0
     assert show["persistent-keepalive"] == f"{public}\t25"
@@ -98,11 +98,15 @@ def test_text_of_keys_does_not_stay_in_memory(lab):
         time.sleep(0.2)
     daemon.ask("set=1\nprivate_key=" + mine.private.hex() + "\nnonsense\n\n")
     time.sleep(0.2)
-    memory = memory_of(daemon.pid)
-    assert mine.public in memory, "this is the memory that holds keys"
-    for secret in (mine.private, psk):
-        for part in (secret.hex()[:32], secret.hex()[32:]):
-            assert part.encode() not in memory
+    parts = [part.encode() for secret in (mine.private, psk)
+             for part in (secret.hex()[:32], secret.hex()[32:])]
+
+    def is_wiped() -> bool:
+        memory = memory_of(daemon.pid)
+        assert mine.public in memory, "this is the memory that holds keys"
+        return not any(part in memory for part in parts)
+
+    wait_until(is_wiped, 2, "no text of a key is left")
 
 
 def test_wg_set_changes_what_it_names_and_nothing_else(lab):
@@ -201,7 +205,9 @@ def test_wg_quick_up_and_down(lab, allowed):
     lab.closing.callback(lambda: wg_quick(lab, near.namespace, "down", path))
     up = wg_quick(lab, near.namespace, "up", path)
     assert up.returncode == 0, up.stderr
-    time.sleep(1.5 if "::" in allowed else 0)  # duplicate address detection of the inner IPv6
+    # Duplicate address detection of the inner IPv6.
+    wait_until(lambda: "tentative" not in near.namespace.run(
+        "ip", "-6", "address", "show", "dev", name).stdout, 5, "addresses may be used")
     for family in (4, 6):
         echo(near, far, family)
     link = near.namespace.run("ip", "link", "show", name).stdout
@@ -304,7 +310,7 @@ def test_garbage_on_the_socket_harms_nobody(shared_daemon, garbage):
     with shared_daemon.connect() as connection:
         connection.sendall(garbage)
         connection.shutdown(socket.SHUT_WR)
-        connection.settimeout(5)
+        connection.settimeout(30)
         try:
             while connection.recv(4096):
                 pass

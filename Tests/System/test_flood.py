@@ -29,7 +29,7 @@ FLOOD_PER_SECOND = 10_000
 WINDOW_SECONDS = 0.7
 WINDOW_COUNT = 8
 THROUGHPUT_SHARE_MIN = 0.90
-MEASUREMENTS_MAX = 3
+MEASUREMENTS_MAX = 6
 IDLE_PORT = 9999
 PACKET_BYTES = 20 + 8 + 148
 
@@ -118,11 +118,11 @@ def test_newcomer_gets_in_through_a_cookie_during_the_flood(lab, newcomer):
         lab, branchlined() if newcomer == "branchlined" else wireguard_go())
     stranger = star.peers[1]
     resident = star.hub.daemon.resident_bytes()
-    with Wiretap(stranger.namespace) as tap, flooder.flooding(50) as process:
+    with Wiretap(stranger.namespace) as tap, flooder.flooding(300) as process:
         time.sleep(1)
         for _ in range(6):
-            echo(stranger, star.hub, seconds=18)
-            echo(star.peers[0], star.hub, seconds=3)
+            echo(stranger, star.hub, seconds=30)
+            echo(star.peers[0], star.hub, seconds=10)
             assert process.poll() is None, "the flood ended first"
             cookies = tap.messages(COOKIE, source=star.hub.outer())
             initiations = tap.messages(INITIATION, source=stranger.outer())
@@ -142,10 +142,11 @@ def test_responder_is_not_under_load_after_the_flood(lab):
     star, flooder = established(lab, wireguard_go())
     with flooder.flooding(2):
         time.sleep(1.5)
-    time.sleep(2)
+    time.sleep(4)
     stranger = star.peers[1]
     with Wiretap(stranger.namespace) as tap:
-        assert echo(stranger, star.hub, seconds=4) < 3
+        # Who is sent a cookie comes again after 5 s.
+        assert echo(stranger, star.hub, seconds=10) < 4.5
         assert not tap.messages(COOKIE)
 
 
@@ -153,8 +154,9 @@ def test_flood_is_answered_with_less_than_it_brings(lab):
     """Cookie replies are smaller than initiations: the responder is no amplifier."""
     star, flooder = established(lab, branchlined())
     with Wiretap(star.hub.namespace) as tap:
-        with flooder.flooding(0.5):
-            time.sleep(0.7)
+        with flooder.flooding(0.5) as process:
+            process.wait(30)
+            time.sleep(0.2)
         messages = tap.messages()
     brought = sum(len(m.payload) for m in messages if m.source.startswith("10.200."))
     answered = sum(len(m.payload) for m in messages if m.target.startswith("10.200."))

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from bench import PEER_INNER, Bench, session_of
+from bench import ARRIVAL_SECONDS, PEER_INNER, Bench, session_of
 from lab import Namespace, branchlined, is_reference_under_test, wait_until, wireguard_go
 from packets import ipv4
 from pairs import INTEROPERATION, OWN, Pair, each
@@ -51,16 +51,16 @@ class Attack:
     def survived(self, drops: int):
         """Fails unless the tunnel passes, the drops are counted and nothing has grown."""
         assert self.daemon.is_alive, self.daemon.log
-        self.tunnel.passes(self.tunnel.subject, seconds=5)
-        self.tunnel.passes(self.tunnel.other, seconds=5)
+        self.tunnel.passes(self.tunnel.subject, seconds=20)
+        self.tunnel.passes(self.tunnel.other, seconds=20)
         assert self._endpoint() == self.endpoint, "the attacker became the endpoint"
         wait_until(lambda: self.daemon.descriptor_count() <= self.descriptors, 3,
                    "connections to the UAPI socket are closed: descriptors leak")
         growth = self.daemon.resident_bytes() - self.resident
         assert growth < RESIDENT_GROWTH_MAX, f"{growth} bytes more in memory"
         if not is_reference_under_test():
-            counted = self.daemon.dropped() - self.dropped
-            assert counted >= drops * 0.9, f"{counted} of {drops} drops counted"
+            wait_until(lambda: self.daemon.dropped() - self.dropped >= drops * 0.9, 5,
+                       f"{drops} drops are counted")
 
 
 @each([*OWN, INTEROPERATION[0], Pair(False, "subject", "2")])
@@ -213,14 +213,14 @@ def test_forgeries_without_the_key_put_nobody_under_load(lab, kind, size):
     forger = bench.peer.namespace.socket(socket.AF_INET, socket.SOCK_DGRAM)
     lab.closing.callback(forger.close)
     # A machine that does not run us lets messages gather, which is load; that passes.
-    for _ in range(3):
+    for _ in range(8):
         for _ in range(500):
             for _ in range(10):
                 forged = bytes([kind, 0, 0, 0]) + os.urandom(size - 4)
                 forger.sendto(forged, ("192.0.2.1", LISTEN_PORT))
             time.sleep(0.002)
         bench.peer.send(bench.peer.initiation())
-        answer, _ = bench.peer.receive(2)
+        answer, _ = bench.peer.receive(ARRIVAL_SECONDS)
         if answer[0] == RESPONSE:
             break
         time.sleep(1.5)
@@ -264,7 +264,7 @@ def test_hostile_replies_to_an_initiator(lab):
     bench = Bench(lab, is_initiator=False)
     with bench.end.bind() as client:
         client.sendto(b"x", (PEER_INNER, 9))
-        initiation, _ = bench.peer.receive(3, INITIATION)
+        initiation, _ = bench.peer.receive(ARRIVAL_SECONDS, INITIATION)
         index = initiation[4:8]
         for size in (10, 63, 64, 65, 91, 92, 93, 148, 1000):
             for kind in (2, 3):
@@ -276,7 +276,7 @@ def test_hostile_replies_to_an_initiator(lab):
         damaged[60:76] = mac(first_mac_key(bench.end.key.public), bytes(damaged[:60]))
         bench.peer.send(bytes(damaged))
         bench.peer.send(response)
-        message, _ = bench.peer.receive(3, DATA)
+        message, _ = bench.peer.receive(ARRIVAL_SECONDS, DATA)
         assert session.open(message) is not None
     assert bench.delivers(session.seal(bench.inner(b"well")), b"well")
 

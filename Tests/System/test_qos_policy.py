@@ -21,7 +21,7 @@ PORT = 8000
 def ask(interface: str, request: str) -> list[tuple[str, str]]:
     """Returns the answer to a request on the configuration socket, line by line."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-        connection.settimeout(10)
+        connection.settimeout(30)
         connection.connect(str(UAPI_FOLDER / f"{interface}.sock"))
         connection.sendall(request.encode())
         answer = b""
@@ -76,11 +76,11 @@ def conversation(client: Node, server: Node, address: str):
         listener.listen(1)
         caller = closing.enter_context(
             client.namespace.socket(socket.AF_INET, socket.SOCK_STREAM))
-        caller.settimeout(5)
+        caller.settimeout(30)
         caller.connect((address, PORT))
-        listener.settimeout(5)
+        listener.settimeout(30)
         answerer = closing.enter_context(listener.accept()[0])
-        answerer.settimeout(5)
+        answerer.settimeout(30)
         caller.sendall(b"?")
         assert answerer.recv(1) == b"?"
         answerer.sendall(b"!")
@@ -215,7 +215,7 @@ def test_a_tunnel_without_an_agent_reads_its_file(lab, tmp_path):
     file.write_text('{"link": {"rat": 3000000}}')
     daemon.start()
     assert lines(name) == {}
-    assert f"{file} is not used: link.rate is missing" in daemon.log
+    wait_until(lambda: f"{file} is not used: link.rate is missing" in daemon.log, 5, "the reason")
     daemon.end()
     file.unlink()
     refused = run(branchlined(), "--qos", str(file), name, check=False)

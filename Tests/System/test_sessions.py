@@ -1,6 +1,7 @@
 """Handshakes, keys, endpoints and peers: what changes while a tunnel lives."""
 
 import signal
+import statistics
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -81,12 +82,16 @@ def test_persistent_keepalive_keeps_its_interval(lab, pair):
     with Wiretap(quiet.namespace) as tap:
         beating.add_peer(quiet, endpoint=quiet.endpoint(), keepalive=1)
         wait_for_handshake(beating, quiet)
-        time.sleep(5.2)
-        beats = [m.at for m in tap.messages(DATA, source=beating.outer())
-                 if len(m.payload) == KEEPALIVE_BYTES]
-    gaps = [later - earlier for earlier, later in zip(beats[1:], beats[2:])]
-    assert 3 <= len(beats) <= 8, beats
-    assert all(0.4 < gap < 2.5 for gap in gaps), gaps
+
+        def beats() -> list[float]:
+            return [m.at for m in tap.messages(DATA, source=beating.outer())
+                    if len(m.payload) == KEEPALIVE_BYTES]
+
+        wait_until(lambda: len(beats()) >= 6, 10, "six beats")
+        times = beats()
+    gaps = [later - earlier for earlier, later in zip(times[1:], times[2:])]
+    # A busy machine makes some beats late, and none early.
+    assert min(gaps) > 0.4 and statistics.median(gaps) < 2.5, gaps
 
 
 @each([Pair(True, "both"), Pair(False, "both"), Pair(True, "both", "2")])
@@ -109,8 +114,8 @@ def test_roaming_end_is_followed(lab, pair, mover):
             # ENETUNREACH in place of EINVAL; telling it the endpoint again clears it.
             moving.add_peer(resting, endpoint=resting.endpoint())
         # Only the mover knows where the other is, so it speaks first.
-        echo(moving, resting, seconds=8)
-        echo(resting, moving, seconds=8)
+        echo(moving, resting)
+        echo(resting, moving)
         shown = resting.daemon.peer(moving.key.public)["endpoint"][0]
         assert (not address or shown.startswith(address)) and (not port or str(port) in shown)
     assert resting.daemon.last_handshake(moving.key.public) == handshake, "roaming cost a rekey"
@@ -139,7 +144,7 @@ def test_killed_end_recovers_when_it_speaks(lab, pair, victim):
     fallen = getattr(tunnel, victim)
     _restart(fallen)
     fallen.add_peer(tunnel.opposite(fallen), endpoint=tunnel.opposite(fallen).endpoint())
-    tunnel.passes(fallen, seconds=8)
+    tunnel.passes(fallen, seconds=14)
     tcp_transfer(tunnel.subject, tunnel.other, 5_000_000, is_duplex=True)
 
 
@@ -160,7 +165,7 @@ def test_restarted_end_is_answered_at_once(lab):
         _restart(tunnel.subject)
         tunnel.subject.add_peer(tunnel.other, endpoint=tunnel.other.endpoint())
         answer = tunnel.subject.namespace.run(
-            "ping", "-c", "1", "-W", "2", tunnel.other.inner(), check=False)
+            "ping", "-c", "1", "-W", "4", tunnel.other.inner(), check=False)
         assert answer.returncode == 0, answer.stdout
 
 
@@ -174,7 +179,7 @@ def test_killed_end_recovers_when_only_the_survivor_speaks(lab, pair, victim):
     fallen = getattr(tunnel, victim)
     _restart(fallen)
     fallen.add_peer(tunnel.opposite(fallen))
-    took = tunnel.passes(tunnel.opposite(fallen), seconds=35)
+    took = tunnel.passes(tunnel.opposite(fallen), seconds=90)
     assert took > 5, "the old session must not have been of use"
 
 
@@ -194,16 +199,16 @@ def test_spoofed_inner_source_is_dropped_where_allowed_ips_nest(lab):
     before = star.hub.daemon.dropped()
     assert _arrives(wide, star.hub, "10.77.6.9")
     assert _arrives(narrow, star.hub, "10.77.5.10")
-    assert not _arrives(wide, star.hub, "10.77.5.9"), "a nested prefix was forged"
-    assert not _arrives(wide, star.hub, "10.77.0.3"), "a peer's own address was forged"
-    assert not _arrives(narrow, star.hub, "10.77.6.10"), "a prefix outside was forged"
+    assert not _arrives(wide, star.hub, "10.77.5.9", 0.5), "a nested prefix was forged"
+    assert not _arrives(wide, star.hub, "10.77.0.3", 0.5), "a peer's own address was forged"
+    assert not _arrives(narrow, star.hub, "10.77.6.10", 0.5), "a prefix outside was forged"
     if star.hub.daemon.program == branchlined() != wireguard_go():
-        assert star.hub.daemon.dropped() >= before + 3
+        wait_until(lambda: star.hub.daemon.dropped() >= before + 3, 5, "drops are counted")
 
 
-def _arrives(source, target, address: str) -> bool:
+def _arrives(source, target, address: str, seconds: float = 15) -> bool:
     with target.bind() as server, source.bind(address=address) as client:
-        server.settimeout(0.5)
+        server.settimeout(seconds)
         client.sendto(address.encode(), server.getsockname())
         try:
             return server.recvfrom(100)[1][0] == address
@@ -263,13 +268,14 @@ def test_initiations_that_cross_keep_nobody_waiting(lab, other, is_lesser):
     peer = End(two, lab.daemon(two, other()), 2)
     lesser, greater = sorted((Key(), Key()), key=lambda key: key.public)
     subject.key, peer.key = (lesser, greater) if is_lesser else (greater, lesser)
-    relay = Relay(lab, subject, peer, seconds=0.1)
+    relay = Relay(lab, subject, peer, seconds=0.4)
     subject.start().add_peer(peer, endpoint=relay.outside)
     peer.start().add_peer(subject, endpoint=relay.inside)
     with Wiretap(one) as tap, ThreadPoolExecutor() as pool:
-        echoes = [pool.submit(echo, *ends, seconds=2) for ends in
+        echoes = [pool.submit(echo, *ends, seconds=4.5) for ends in
                   ((subject, peer), (peer, subject))]
-        assert all(done.result() < 2 for done in echoes)
+        # Who gives up the own initiation and waits tries again after 5 s.
+        assert all(done.result() < 4.5 for done in echoes)
         for sender in (subject, peer):
             assert len(tap.messages(INITIATION, source=sender.outer())) == 1, "did not cross"
 

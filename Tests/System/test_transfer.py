@@ -84,7 +84,7 @@ def test_ping_of_kernel_passes(lab, pair):
     tunnel.passes(starter)
     for size in ("0", "56", "1392", "8000"):
         tunnel.subject.namespace.run(
-            "ping", "-c", "2", "-i", "0.01", "-W", "5", "-s", size, tunnel.other.inner())
+            "ping", "-c", "2", "-i", "0.01", "-W", "15", "-s", size, tunnel.other.inner())
 
 
 def test_udp_without_checksum_passes(lab):

@@ -22,7 +22,7 @@ from tunnel import LISTEN_PORT, End, Star, echo, make_tunnel
 pytestmark = pytest.mark.branchline_only
 
 # The target is 300 ms; a machine that also builds something may be late.
-GAP_SECONDS_MAX = float(os.environ.get("BRANCHLINE_GAP_SECONDS_MAX", "1.0"))
+GAP_SECONDS_MAX = float(os.environ.get("BRANCHLINE_GAP_SECONDS_MAX", "2.0"))
 HANDOVER_FOLDER = Path("/run/branchline")
 
 
@@ -43,7 +43,7 @@ def upgrade(end: End):
     """Lets a newer daemon take over; from here on it is `end.daemon`."""
     old, new = end.daemon.process, begin_takeover(end)
     try:
-        assert old.wait(20) == 0
+        assert old.wait(60) == 0
     except BaseException:
         new.kill()
         new.wait()
@@ -238,7 +238,7 @@ def test_newer_daemon_that_fails_leaves_the_running_one(lab, way):
     handshake = subject.daemon.last_handshake(tunnel.other.key.public)
     tokens = EventStream(tunnel.other, subject)
     with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(10)
+        client.settimeout(30)
         client.connect(str(handover_path(subject)))
         hello = message(1, FORMATS)
         if way == "nonsense":
@@ -261,7 +261,7 @@ def test_newer_daemon_that_fails_leaves_the_running_one(lab, way):
             assert client.recv(100), "it says that it took too long"
     time.sleep(0.5)
     # The tunnel stood still for as long as the newer process was asked at most.
-    assert tokens.finish() < 4.0
+    assert tokens.finish() < 8.0
     assert subject.daemon.is_alive
     tunnel.passes()
     assert subject.daemon.last_handshake(tunnel.other.key.public) == handshake
@@ -312,7 +312,7 @@ def test_program_that_cannot_go_on_says_why(lab):
     program.chmod(0o755)
     subject = tunnel.subject
     new = begin_takeover(subject, str(program))
-    assert new.wait(5) == 127
+    assert new.wait(30) == 127
     assert subject.daemon.is_alive
     tunnel.passes()
 
@@ -326,7 +326,7 @@ def test_only_the_daemons_user_is_heard(lab):
     path.parent.chmod(0o755)
     path.chmod(0o666)
     script = (
-        "import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(3); "
+        "import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(20); "
         f"s.connect({str(path)!r}); s.sendall(b'x'); sys.exit(0 if s.recv(1)==b'' else 1)")
     done = run(
         "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "/usr/bin/python3", "-c",
@@ -459,7 +459,7 @@ class Elsewhere:
         with open(output, "wb") as results, open(errors, "wb") as messages:
             done = subprocess.run(
                 ["ip", "netns", "exec", self.namespace.name, "unshare", "-m", *words],
-                stdout=results, stderr=messages, timeout=60,
+                stdout=results, stderr=messages, timeout=180,
                 env={**os.environ, **node.environment})
         done.stdout, done.stderr = output.read_text(), errors.read_text()
         return done
@@ -476,7 +476,7 @@ def test_killed_gateway_comes_back_with_all_its_peers(lab):
     time.sleep(1)
     gateway.kill()
     gateway.command("up", gateway.interface)
-    branch.reaches(inner(1), 20)
+    branch.reaches(inner(1), 60)
 
 
 def tenant_connection(tenant) -> tuple[socket.socket, socket.socket]:

@@ -133,7 +133,7 @@ class Tenant:
                 with connection:
                     connection.sendall(f"{self.name} to {source[0]}".encode())
 
-    def ask(self, address: str = SERVER, port: int = PORT, seconds: float = 8.0) -> str:
+    def ask(self, address: str = SERVER, port: int = PORT, seconds: float = 30.0) -> str:
         """Returns what the server at an address says to this tenant's client."""
         return connect(self.client, address, port, seconds)
 
@@ -228,7 +228,7 @@ def test_cluster_side_reaches_nothing_by_itself(lab, kind):
             for server in (listener, inside):
                 server.bind(("0.0.0.0", PORT))
                 server.listen(4)
-            assert not is_silent(one.client, CLIENT)
+            assert not is_silent(one.client, CLIENT, 30)
             if kind == "snat":
                 one.server.configure(f"route add 10.0.0.0/25 via {one.inside}")
             before = one.counter("denied_inwards")
@@ -238,10 +238,11 @@ def test_cluster_side_reaches_nothing_by_itself(lab, kind):
         assert one.ask().startswith(one.name)
 
 
-def is_silent(namespace: Namespace, address: str) -> bool:
+def is_silent(namespace: Namespace, address: str,
+              seconds: float = SECONDS_OF_SILENCE) -> bool:
     """Tells whether a connection is neither accepted nor refused."""
     with namespace.socket(family_of(address), socket.SOCK_STREAM) as client:
-        client.settimeout(SECONDS_OF_SILENCE)
+        client.settimeout(seconds)
         try:
             client.connect((address, PORT))
             return False
@@ -372,12 +373,12 @@ def test_ways_carry_ipv6(lab):
                 threading.Thread(target=tenant.answer, args=(listener,), daemon=True).start()
                 stack.callback(listener.shutdown, socket.SHUT_RDWR)
             for tenant in both:
-                text = connect(tenant.client, "fd00:10:0:1::130", PORT, 8)
+                text = connect(tenant.client, "fd00:10:0:1::130", PORT, 30)
                 assert text == f"{tenant.name} to fd00:10::2"
             one = both[0]
             assert is_unreachable(one.client, "fd00:10:0:1::130", CLOSED_PORT)
             with listen6(one.client, PORT), listen6(one.domain, PORT):
-                assert not is_silent(one.client, "fd00:10::2")
+                assert not is_silent(one.client, "fd00:10::2", 30)
                 for address in ("fd00:10::2", "fd00:10::1", "fd00:10:0:1::1"):
                     assert is_silent(one.server, address), address
             # The first way is as it was.
@@ -431,7 +432,7 @@ def test_servers_beyond_a_router_are_reached(lab):
 ])
 def test_bad_arguments_are_refused_by_name(arguments, message):
     done = subprocess.run(
-        [str(WAYS / "veth.sh"), *arguments], capture_output=True, text=True, timeout=20)
+        [str(WAYS / "veth.sh"), *arguments], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1 and message in done.stderr, done
 
 

@@ -247,7 +247,7 @@ class SeparateDaemons(Gateway):
         tenant.uapi.process.send_signal(signal.SIGTERM)
 
     def await_removal(self, tenant: Tenant):
-        tenant.uapi.process.wait(10)
+        tenant.uapi.process.wait(30)
         wait_until(lambda: tenant.interface not in tenant.domain.interfaces(), 5, "no device")
 
     def processes(self) -> list[subprocess.Popen]:

@@ -160,7 +160,7 @@ class WirePeer:
         self.cookie = sodium.xaead_open(key, reply[8:32], reply[32:64], self.last_mac)
         assert self.cookie, "the cookie reply does not open"
 
-    def shake(self, seconds: float = 5.0) -> Transport:
+    def shake(self, seconds: float = 15.0) -> Transport:
         """Runs the handshake as the initiator."""
         self.send(self.initiation())
         answer = self.receive(seconds, RESPONSE)

@@ -99,7 +99,7 @@ struct QoSControlTests {
         }
     }
 
-    @Test(.timeLimit(.minutes(1))) func nobodyWaitsForWorkersThatHaveEnded() async throws {
+    @Test(.timeLimit(.minutes(5))) func nobodyWaitsForWorkersThatHaveEnded() async throws {
         let tunnels = try RunningTunnels(workers: 2)
         let control = tunnels.controls[0]
         let outcomes = await withTaskGroup(of: Outcome?.self) { group in

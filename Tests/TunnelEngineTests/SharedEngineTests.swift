@@ -174,6 +174,11 @@ final class SharedWorkerBench {
             try bench.send(
                 packet(from: 2, to: 1, mark: UInt8(mark + 1)), in: end)
         }
+        let areWritten = eventually {
+            bench.step()
+            return bench.ends.allSatisfy { $0.counters.events[.packetsWritten] > 0 }
+        }
+        #expect(areWritten)
         for _ in 0..<50 { bench.step() }
         for (mark, end) in bench.ends.enumerated() {
             #expect(bench.delivered(to: end)?.last == UInt8(mark + 1))
@@ -187,22 +192,30 @@ final class SharedWorkerBench {
         for (mark, end) in bench.ends.enumerated() {
             bench.offer(packet(from: 1, to: 2, mark: UInt8(mark + 1)), to: end)
         }
-        for _ in 0..<50 { bench.step() }
         let batch = ReceiveBatch(messageCapacity: 8)
         var seen: [UInt32: UInt8] = [:]
-        for _ in 0..<50 where seen.count < 2 {
+        var strangers = 0
+        let areSeen = eventually {
+            bench.step()
             for socket in bench.remote.dataSockets + [bench.remote.controlSocket] {
                 let count = socket.receive(batch, limit: 8)
                 for index in 0..<max(count, 0) {
                     let datagram = batch.region(index)
                     let receiver = datagram.littleEndian32(
                         at: WireGuardMessage.TransportData.receiverIndexOffset)
-                    let end = try #require(bench.ends.first { $0.there.localIndex == receiver })
+                    guard
+                        let end = bench.ends.first(where: { $0.there.localIndex == receiver })
+                    else {
+                        strangers += 1
+                        continue
+                    }
                     let plain = end.there.open(datagram: datagram, with: bench.worker.cipher)
                     seen[receiver] = plain?.bytes.last { $0 != 0 } ?? 0
                 }
             }
+            return seen.count == 2
         }
+        #expect(areSeen && strangers == 0)
         for (mark, end) in bench.ends.enumerated() {
             #expect(seen[end.there.localIndex] == UInt8(mark + 1))
         }
@@ -227,6 +240,12 @@ final class SharedWorkerBench {
         bench.link.post([.tunnel(gone.number, .setMTU(1_300))])
         try bench.send(packet(from: 2, to: 1, mark: 7), in: gone)
         try bench.send(packet(from: 2, to: 1, mark: 8), in: stays)
+        let areBothHere = eventually {
+            bench.step()
+            return stays.counters.events[.packetsWritten] == 1
+                && bench.link.counters.drops[.unknownReceiverIndex] == 1
+        }
+        #expect(areBothHere)
         for _ in 0..<50 { bench.step() }
         #expect(bench.delivered(to: gone) == nil)
         #expect(bench.delivered(to: stays)?.last == 8)
@@ -244,7 +263,15 @@ final class SharedWorkerBench {
             bench.step()
             for end in bench.ends { while bench.delivered(to: end) != nil {} }
         }
-        for _ in 0..<50 { bench.step() }
+        let isAllHere = eventually {
+            bench.step()
+            for end in bench.ends { while bench.delivered(to: end) != nil {} }
+            let counts = bench.ends.map {
+                $0.counters.events[.packetsWritten] + $0.counters.events[.rateLimited]
+            }
+            return counts.allSatisfy { $0 == 500 }
+        }
+        #expect(isAllHere)
         #expect(capped.counters.events[.rateLimited] > 0)
         #expect(free.counters.events[.rateLimited] == 0)
         #expect(free.counters.events[.packetsWritten] == 500)

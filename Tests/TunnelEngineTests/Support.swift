@@ -41,7 +41,9 @@ func makeSessionPair(
 /// Two connected Unix sockets that keep message boundaries where `kind` does.
 func socketPair(_ kind: __socket_type) throws -> (Int32, Int32) {
     var ends: [Int32] = [-1, -1]
-    try #require(socketpair(AF_UNIX, Int32(kind.rawValue | SOCK_NONBLOCK.rawValue), 0, &ends) == 0)
+    // A process that another test starts must not keep an end open.
+    let flags = SOCK_NONBLOCK.rawValue | SOCK_CLOEXEC.rawValue
+    try #require(socketpair(AF_UNIX, Int32(kind.rawValue | flags), 0, &ends) == 0)
     return (ends[0], ends[1])
 }
 

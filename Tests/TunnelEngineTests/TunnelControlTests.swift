@@ -297,11 +297,12 @@ struct TunnelControlTests {
                 peers: [PeerSettings(publicKey: key, persistentKeepaliveSeconds: seconds)]))
     }
 
-    /// Lets one end break the silence, and waits until the other has heard of it.
+    /// Lets one end break the silence, and waits until the other has heard of it: for at least a
+    /// minute, in which a handshake that is lost is tried again.
     private func reaches(_ sender: TunnelControl, _ receiver: TunnelControl) async throws -> Bool {
         let before = try await peer(receiver).receivedBytes
         try await setKeepalive(1, sender)
-        for _ in 0..<800 {
+        for _ in 0..<6_000 {
             if try await peer(receiver).receivedBytes > before {
                 try await setKeepalive(0, sender)
                 return true

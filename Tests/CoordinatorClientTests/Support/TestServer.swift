@@ -58,7 +58,7 @@ final class TestServer: Sendable {
                     privateKey: .privateKey(certificate.key)))
         }
         let record = Record()
-        channel = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        let bootstrap = ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
@@ -69,9 +69,23 @@ final class TestServer: Sendable {
                         Responder(record: record, isText: tls != nil, script: script))
                 }
             }
-            .bind(host: "127.0.0.1", port: port).get()
+        channel = try await TestServer.bind(bootstrap, to: port)
         self.port = channel.localAddress?.port ?? 0
         self.record = record
+    }
+
+    /// Binds a port. One that was a server's just now may be in use for a moment more: a process
+    /// that another test starts has copies of all sockets until it runs.
+    private static func bind(
+        _ bootstrap: ServerBootstrap, to port: Int
+    ) async throws -> any Channel {
+        for _ in 0..<(port == 0 ? 0 : 1_000) {
+            if let bound = try? await bootstrap.bind(host: "127.0.0.1", port: port).get() {
+                return bound
+            }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        return try await bootstrap.bind(host: "127.0.0.1", port: port).get()
     }
 
     var url: String { "https://127.0.0.1:\(port)" }
