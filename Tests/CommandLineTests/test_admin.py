@@ -497,6 +497,9 @@ def test_plain_clients_stay_plain_and_gateways_that_ask_for_more_are_named(admin
     assert admin.json("node", "show", "tablet-3")["profile"] == "wireguard"
     result = admin("node", "reprofile", "tablet-3", "branchline-aes256gcm", code=2)
     assert "plain WireGuard client" in result.stderr
+    shown = admin("node", "reprofile", "hq-1", "branchline-aes256gcm")
+    assert "no longer reach it" in shown.stderr and "tablet-3" in shown.stderr
+    assert "reach" not in admin("node", "reprofile", "hq-1", "wireguard").stderr
     admin("node", "reprofile", "hq-1", "branchline-aes256gcm")
     shown = admin("node", "add", "tablet-4")
     assert "`branchline node reprofile hq-1 wireguard`" in shown.stderr

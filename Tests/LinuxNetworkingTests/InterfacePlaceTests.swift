@@ -72,27 +72,12 @@ struct InterfacePlaceTests {
             try netlink.addRoute(prefix("10.7.0.0/24"), device: tuns[4].interfaceIndex)
             #expect(try !netlink.routes().contains { "\($0.destination)" == "10.0.0.0/24" })
 
-            /// Where a packet arrives: where it should, however late, and wherever else.
             func arrivals(
                 _ destination: [UInt8], from tun: TunDevice, awaiting wanted: TunDevice? = nil
             ) -> [String] {
                 drain(tuns)
                 send(destination, into: tun)
-                var names: Set<String> = []
-                func look() {
-                    for tun in tuns where received(tun, from: [10, 0, 0, 2]) > 0 {
-                        names.insert(tun.name)
-                    }
-                }
-                if let wanted {
-                    _ = eventually {
-                        look()
-                        return names.contains(wanted.name)
-                    }
-                }
-                usleep(100_000)
-                look()
-                return names.sorted()
+                return takers(among: tuns, awaiting: wanted)
             }
             let (acme, beta) = (tuns[2], tuns[3])
             #expect(arrivals([10, 9, 0, 5], from: tuns[0], awaiting: acme) == ["outacme0"])
@@ -218,6 +203,23 @@ private func send(_ destination: [UInt8], into tun: TunDevice) {
 
 private func drain(_ tuns: [TunDevice]) {
     for tun in tuns { _ = received(tun, from: []) }
+}
+
+/// Where packets of 10.0.0.2 arrive: where they should, however late, and wherever else.
+private func takers(among tuns: [TunDevice], awaiting wanted: TunDevice?) -> [String] {
+    var names: Set<String> = []
+    if let wanted {
+        _ = eventually {
+            names.formUnion(takers(among: tuns))
+            return names.contains(wanted.name)
+        }
+    }
+    usleep(100_000)
+    return names.union(takers(among: tuns)).sorted()
+}
+
+private func takers(among tuns: [TunDevice]) -> Set<String> {
+    Set(tuns.filter { received($0, from: [10, 0, 0, 2]) > 0 }.map(\.name))
 }
 
 /// How many packets of a source wait in the device.

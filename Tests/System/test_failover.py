@@ -167,7 +167,7 @@ class TwoGateways:
         wait_until(lambda: len(flow.answers) > 20, 5, "answers of the server")
         return flow
 
-    def connect(self, seconds: float = 0.5) -> str | None:
+    def connect(self, seconds: float = 0.2) -> str | None:
         """Makes a new connection; returns the gateway that it went through."""
         with self.branch.namespace.socket(socket.AF_INET, socket.SOCK_STREAM) as client:
             client.settimeout(seconds)

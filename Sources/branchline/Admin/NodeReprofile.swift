@@ -23,6 +23,7 @@ struct NodeReprofile: AsyncParsableCommand {
     @OptionGroup var options: GrantOptions
 
     func run() async throws {
+        try await noteWhoIsCutOff()
         try await options.regrant(
             argument, done: "reprofiled", change: { $0.profile = profile }, revokesOld: true
         ) { trust, verified, node in
@@ -35,6 +36,22 @@ struct NodeReprofile: AsyncParsableCommand {
                         + "with a token of `branchline token create --profile \(profile.rawValue)`")
             }
         }
+    }
+
+    /// Names the plain WireGuard clients that a gateway will not answer any more.
+    private func noteWhoIsCutOff() async throws {
+        guard profile != .wireguard else { return }
+        let names: [String] = try await AdminSession.run { session in
+            let (tenant, node) = try await session.find(argument)
+            guard node.role == Role.gateway.rawValue else { return [] }
+            let nodes: [CoordinatorAPI.Node] = try await session.all("/v1/tenants/\(tenant)/nodes")
+            return nodes.filter { $0.isByHand && AdminSession.isAlive($0) }.map(\.name)
+        }
+        guard !names.isEmpty else { return }
+        Console.error(
+            Text.plain(
+                "note: plain WireGuard clients will no longer reach it: "
+                    + names.sorted().joined(separator: ", ")))
     }
 }
 
