@@ -107,7 +107,11 @@ extension ByteRegion {
 
     fileprivate func copy(bytesOf bytes: some Collection<UInt8>) {
         precondition(bytes.count == count, "the library has other sizes")
-        for (offset, byte) in bytes.enumerated() { self[offset] = byte }
+        let copied: Void? = bytes.withContiguousStorageIfAvailable { source in
+            unsafe UnsafeMutableRawBufferPointer(start: unsafeStart, count: count)
+                .copyMemory(from: UnsafeRawBufferPointer(source))
+        }
+        precondition(copied != nil, "the library's bytes lie side by side")
     }
 }
 

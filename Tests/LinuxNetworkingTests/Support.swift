@@ -30,19 +30,21 @@ func receive(_ batch: ReceiveBatch, from socket: UDPSocket) -> Int {
     return count
 }
 
-/// Waits until `count` messages have come, and receives them into places of their own: a busy
-/// kernel delivers them one by one, and later than it takes them.
-func receive(_ count: Int, into batch: ReceiveBatch, from socket: UDPSocket) -> Int {
-    var received = 0
+/// Waits until `count` messages have come, and receives them into places of their own, from `first`
+/// on: a busy kernel delivers them one by one, and later than it takes them.
+func receive(
+    _ count: Int, into batch: ReceiveBatch, from socket: UDPSocket, at first: Int = 0
+) -> Int {
+    var place = first
     _ = eventually {
-        while received < batch.messageCapacity {
-            let more = socket.receive(batch, at: received, limit: batch.messageCapacity)
+        while place < batch.messageCapacity {
+            let more = socket.receive(batch, at: place, limit: batch.messageCapacity)
             if more <= 0 { break }
-            received += more
+            place += more
         }
-        return received >= count
+        return place >= first + count
     }
-    return received
+    return place - first
 }
 
 func pattern(_ count: Int, seed: UInt8 = 1) -> [UInt8] {

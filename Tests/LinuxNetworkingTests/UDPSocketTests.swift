@@ -298,12 +298,7 @@ struct UDPSocketTests {
             for count in 1...3 { try pair.sendBatched(pattern(count), segmentByteCount: 0) }
             // One for place 1, then as many as there are behind place 2.
             #expect(eventually { socket.receive(batch, at: 1, limit: 1) == 1 })
-            var place = 2
-            let areThere = eventually {
-                place += max(socket.receive(batch, at: place, limit: 8), 0)
-                return place > 3
-            }
-            #expect(areThere && place == 4)
+            #expect(receive(2, into: batch, from: socket, at: 2) == 2)
             #expect((1...3).map { batch.region($0).count } == [1, 2, 3])
             #expect(socket.receive(batch, at: 3, limit: 8) == -Int(EAGAIN))
             #expect(batch.region(3).count == 3, "what lies there stays when nothing comes")
@@ -380,12 +375,16 @@ struct Pair {
         let batch = ReceiveBatch(messageCapacity: 64)
         var messages: [ArraySlice<UInt8>] = []
         _ = eventually {
-            var received = socket.receive(batch, limit: 64)
-            while received > 0 {
-                messages += (0..<received).map { batch.region($0).bytes[...] }
-                received = socket.receive(batch, limit: 64)
-            }
+            messages += waiting(at: socket, batch)
             return messages.count >= count
+        }
+        return messages
+    }
+
+    private func waiting(at socket: UDPSocket, _ batch: ReceiveBatch) -> [ArraySlice<UInt8>] {
+        var messages: [ArraySlice<UInt8>] = []
+        while case let received = socket.receive(batch, limit: 64), received > 0 {
+            messages += (0..<received).map { batch.region($0).bytes[...] }
         }
         return messages
     }
