@@ -49,6 +49,10 @@ public enum EngineLimits {
     /// train is a pass. Bounds how long a small packet waits for the worker, at about 50
     /// microseconds each way.
     static let bulkBytesPerPass = 1 << 15
+    /// A message of at most this many bytes may be the rest of a TSO frame, and is received in the
+    /// same pass. With an MTU of 1,420 the rest has 2,904 bytes, or 4,356 over IPv6; with one of
+    /// 1,280 up to 6,560.
+    static let trainTailBytes = 1 << 13
     /// Datagrams of one UDP_SEGMENT send: what every kernel with UDP_SEGMENT takes. Newer ones take
     /// 128, and are asked.
     static let datagramsPerSend = 64

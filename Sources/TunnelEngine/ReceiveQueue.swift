@@ -163,6 +163,12 @@ struct ReceiveQueue: ~Copyable {
     /// No tunnel's number.
     static let nobody: TunnelID = -1
 
+    /// Bytes of the message that is to be delivered next; `nil` if there is none.
+    var nextByteCount: Int? {
+        if let nextMessage { return size(of: nextMessage) }
+        return firstUnopened < end ? size(of: firstUnopened) : nil
+    }
+
     /// The message that the oldest packet of the backlog came in.
     var nextMessage: Int? {
         backlogIsEmpty ? nil : backlog[backlogFirst % backlog.count].message

@@ -34,22 +34,31 @@ extension Worker {
     /// pass.
     private mutating func receiveBulk() {
         var budget = EngineLimits.bulkBytesPerPass
-        while budget > 0 {
-            if let message = received.nextMessage {
-                noteSojourn(message)
-                while received.nextMessage == message, let packet = received.next() {
-                    deliverBulk(packet.region, of: packet.tunnel, lane: received.lane(of: message))
-                }
-                budget -= received.size(of: message)
-            } else if let message = received.nextUnopened() {
-                noteSojourn(message)
-                receiveMessage(message, isLast: true)
-                budget -= received.size(of: message)
-            } else {
-                break
-            }
+        while budget > 0, let byteCount = receiveNext() { budget -= byteCount }
+        // A full TSO frame has a few more segments than one send carries. They come in a message of
+        // their own, and with it the device gets the frame whole again: one write, one
+        // acknowledgement.
+        if let byteCount = received.nextByteCount, byteCount <= EngineLimits.trainTailBytes {
+            _ = receiveNext()
         }
         deliver()
+    }
+
+    /// Gathers what the oldest message brought.
+    ///
+    /// - Returns: Its bytes; `nil` if there is none.
+    private mutating func receiveNext() -> Int? {
+        if let message = received.nextMessage {
+            noteSojourn(message)
+            while received.nextMessage == message, let packet = received.next() {
+                deliverBulk(packet.region, of: packet.tunnel, lane: received.lane(of: message))
+            }
+            return received.size(of: message)
+        }
+        guard let message = received.nextUnopened() else { return nil }
+        noteSojourn(message)
+        receiveMessage(message, isLast: true)
+        return received.size(of: message)
     }
 
     /// Takes one message apart: a datagram, or a run of equal ones that the kernel coalesced.

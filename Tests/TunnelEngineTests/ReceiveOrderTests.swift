@@ -115,6 +115,22 @@ import WireGuardProtocol
         #expect(own == [10..<20, 110..<111, 20..<30, 120..<121, 30..<40, 130..<131].flatMap { $0 })
     }
 
+    /// A full TSO frame has more segments than one send carries: it is one frame again, whether its
+    /// rest is small enough to be opened first or not.
+    @Test(arguments: [2, 6])
+    func restOfAFrameIsWrittenWithIt(_ restCount: Int) throws {
+        let pair = try makePair()
+        var counter: UInt64 = 0
+        let packets = (0..<36 + restCount).map { packet(7_000, $0, payloadCount: 1_000) }
+        try send(Array(packets[..<36]), &counter, in: pair)
+        try send(Array(packets[36...]), &counter, in: pair)
+        pair.left.step()
+        let (header, frame) = try #require(pair.left.nextDelivered())
+        #expect(header.gsoSize == 1_000)
+        #expect(frame.count == 28 + packets.count * 1_000)
+        #expect(pair.left.nextDelivered() == nil)
+    }
+
     @Test func flowThatNoLongerWaitsIsFreeAgain() throws {
         let pair = try makePair()
         var counter: UInt64 = 0
