@@ -5,8 +5,9 @@
 
 PROGRAMS is the folder of the programs as they are packaged; RESOLVED is the Package.resolved that
 they were built with (that of the project if nothing is given). Listed are the programs with their
-digests, the Swift packages that they contain, and Debian's packages whose libraries they load. The
-same programs on the same system give the same text: the time is that of SOURCE_DATE_EPOCH.
+digests, Swift's runtime and the Swift packages that they contain, and Debian's packages whose
+libraries they load. The same programs on the same system give the same text: the time is that of
+SOURCE_DATE_EPOCH.
 """
 
 import datetime
@@ -26,7 +27,7 @@ NAMES = ("branchline", "branchlined", "branchline-coordinator")
 def main(folder, resolved):
     programs = [Path(folder) / name for name in NAMES]
     version = output(str(programs[0]), "--version").strip()
-    swift = swift_packages(resolved)
+    swift = [swift_runtime(), *swift_packages(resolved)]
     debian = {program.name: debian_packages(program) for program in programs}
     applications = [application(program, version) for program in programs]
     libraries = {
@@ -61,6 +62,15 @@ def application(program, version):
     return {
         "type": "application", "bom-ref": program.name, "name": program.name, "version": version,
         "hashes": [{"alg": "SHA-256", "content": digest}]}
+
+
+def swift_runtime():
+    """That of the compiler here, which is linked into the programs."""
+    version = re.search(r"Swift version (\S+)", output("swift", "--version"))[1]
+    purl = f"pkg:generic/swift@{version}"
+    return {
+        "type": "framework", "bom-ref": purl, "name": "swift", "version": version, "purl": purl,
+        "externalReferences": [{"type": "website", "url": "https://www.swift.org"}]}
 
 
 def swift_packages(resolved):
