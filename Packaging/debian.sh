@@ -4,9 +4,9 @@
 #   Packaging/debian.sh [FOLDER]     into FOLDER (.build/packages if nothing is given)
 #
 # PROGRAMS=FOLDER packages programs that are built already, as find_programs in programs.sh builds
-# them. VERSION is that of the programs if nothing is set, COMPRESSION xz's level (6). The same
-# commit, programs and tools give the same packages to the byte. Installs what it needs with apt,
-# and asks sudo for that.
+# them. VERSION is that of the programs if nothing is set; COMPRESSION is xz, or none to be quick.
+# The same commit, programs and tools give the same packages to the byte. Installs what it needs
+# with apt, and asks sudo for that.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source Packaging/programs.sh
@@ -14,7 +14,7 @@ readonly output="${1:-.build/packages}"
 
 install_packages debhelper dpkg-dev chrpath binutils python3
 find_programs
-export COMPRESSION="${COMPRESSION:-6}"
+export COMPRESSION="${COMPRESSION:-xz}"
 
 scratch=$(mktemp -d)
 trap 'rm -rf -- "$scratch"' EXIT

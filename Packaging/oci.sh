@@ -7,8 +7,9 @@
 #   skopeo copy oci:FOLDER/branchline:VERSION docker://REGISTRY/branchline:VERSION
 #
 # An image has the programs, Debian's libraries that they need, and certificates of authorities: no
-# shell, no package manager. PROGRAMS and VERSION are as in debian.sh; the same commit, programs and
-# libraries give the same image to the byte.
+# shell, no package manager. The coordinator's has cat, too, for its set-up code. PROGRAMS and
+# VERSION are as in debian.sh, COMPRESSION is gzip, or none to be quick; the same commit,
+# programs and libraries give the same image to the byte.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source Packaging/programs.sh
@@ -32,13 +33,16 @@ descriptor() {
 # Makes a layer of a folder, or of a path in it, whose files belong to one user:
 # layer FOLDER USER [PATH]
 layer() {
-    local digest size
+    local digest size file="$scratch/layer.tar" type="$media.layer.v1.tar"
     tar --sort=name --format=gnu --numeric-owner --owner="$2" --group="$2" \
-        --mtime="@$SOURCE_DATE_EPOCH" -C "$1" -cf "$scratch/layer.tar" "${3:-.}"
-    diffs+=("sha256:$(sha256sum "$scratch/layer.tar" | cut -d ' ' -f 1)")
-    gzip -9n "$scratch/layer.tar"
-    read -r digest size < <(blob "$scratch/layer.tar.gz")
-    layers+=("$(descriptor "$media.layer.v1.tar+gzip" "$digest" "$size")")
+        --mtime="@$SOURCE_DATE_EPOCH" -C "$1" -cf "$file" "${3:-.}"
+    diffs+=("sha256:$(sha256sum "$file" | cut -d ' ' -f 1)")
+    if [ "${COMPRESSION:-gzip}" = gzip ]; then
+        gzip -9n "$file"
+        file+=.gz type+=+gzip
+    fi
+    read -r digest size < <(blob "$file")
+    layers+=("$(descriptor "$type" "$digest" "$size")")
 }
 
 # What every image needs beside its programs: libraries FOLDER PROGRAM...
@@ -56,6 +60,8 @@ END
     printf 'root:x:0:\nbranchline:x:%s:\n' $user >"$root/etc/group"
     echo 'hosts: files dns' >"$root/etc/nsswitch.conf"
     install -d -m 1777 "$root/tmp"
+    install -d "$root/run" "$root/var"
+    ln -s ../run "$root/var/run"
 }
 
 # Writes the layout of the layers: image NAME CONFIGURATION
@@ -99,6 +105,13 @@ begin() {
     layer "$root/programs" 0
 }
 
+# Adds a program of this system, whose libraries are there: tool NAME
+tool() {
+    mkdir -p "$scratch/$1/usr/bin"
+    cp "$(command -v "$1")" "$scratch/$1/usr/bin/"
+    layer "$scratch/$1" 0
+}
+
 install_packages binutils ca-certificates chrpath jq
 find_programs
 umask 022
@@ -112,6 +125,7 @@ image branchline '{"Entrypoint": ["/usr/bin/branchlined", "--foreground"],
     "Volumes": {"/var/lib/branchline": {}}}'
 
 begin branchline-coordinator branchline-coordinator
+tool cat
 # The state folder belongs to the user, who is not root. Only it is in the layer: folders above it
 # are root's.
 install -d -m 700 "$scratch/state/var/lib/branchline-coordinator"
