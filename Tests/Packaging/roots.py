@@ -27,6 +27,7 @@ def unpacked():
     folder = tempfile.mkdtemp(prefix="branchline-root-")
     try:
         subprocess.run(["tar", "-xpf", tarball(), "-C", folder], check=True)
+        os.chmod(folder, 0o755)
         yield Root(Path(folder))
     finally:
         shutil.rmtree(folder)

@@ -26,7 +26,7 @@ class Machine:
             ["systemd-nspawn", "--quiet", f"--directory={root.path}", "--boot",
              "--private-network", "--register=no", "--keep-unit", "--console=pipe",
              "--capability=CAP_BPF,CAP_NET_ADMIN,CAP_SYS_ADMIN", "--system-call-filter=bpf",
-             "--resolv-conf=off", "--link-journal=no", "--hostname=hq"],
+             "--resolv-conf=off", "--link-journal=no"],
             stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log, start_new_session=True)
         self.first = None
 
@@ -95,6 +95,7 @@ def machine(packages, later_packages):
         files = root.add(*packages.values())
         root.run("apt-get -qqy install --no-install-recommends " + " ".join(files))
         root.add(*later_packages.values())
+        (root.path / "etc/hostname").write_text("hq\n")
         (root.path / "etc/hosts").write_text("127.0.0.1 localhost hq\n")
         machine = Machine(root)
         try:
