@@ -185,6 +185,13 @@ def test_coordinator_runs_from_installation_on_without_capabilities(organisation
     assert owner == "branchline-coordinator"
 
 
+def test_coordinators_user_makes_a_backup_while_it_serves(organisation):
+    state = "/var/lib/branchline-coordinator"
+    organisation.run(f"runuser -u branchline-coordinator -- branchline-coordinator backup "
+                     f"--state {state} {state}/copy.sqlite")
+    assert organisation.run("systemctl is-active branchline-coordinator").strip() == "active"
+
+
 def test_joined_node_runs_with_what_it_needs(joined):
     process = joined.processes("branchlined")[0]
     status = joined.run(f"cat /proc/{process}/status")
