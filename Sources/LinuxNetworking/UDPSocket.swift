@@ -142,12 +142,19 @@ extension UDPSocket {
     /// IP_MTU_DISCOVER, IPV6_MTU_DISCOVER
     public func setDontFragment(_ isSet: Bool) {
         try? descriptor.setOption(
-            Int32(IPPROTO_IP), IP_MTU_DISCOVER, isSet ? IP_PMTUDISC_PROBE : IP_PMTUDISC_DONT)
+            Int32(IPPROTO_IP), IP_MTU_DISCOVER, isSet ? IP_PMTUDISC_PROBE : Self.fragmentable4)
         guard family == .dualStack else { return }
         try? descriptor.setOption(
             Int32(IPPROTO_IPV6), IPV6_MTU_DISCOVER,
-            isSet ? IPV6_PMTUDISC_PROBE : IPV6_PMTUDISC_DONT)
+            isSet ? IPV6_PMTUDISC_PROBE : Self.fragmentable6)
     }
+
+    /// Without Don't Fragment, and deaf to what ICMP says of the path, which anybody can forge: a
+    /// router may cut what is too long for it, and nobody makes us cut it here.
+    static let fragmentable4 = IP_PMTUDISC_OMIT
+    /// No router cuts IPv6: what is too long leaves this machine in pieces as large as ICMP allows,
+    /// or not at all.
+    static let fragmentable6 = IPV6_PMTUDISC_DONT
 
     /// Marks what the socket sends, for routing rules; 0 for no mark. Needs CAP_NET_ADMIN. SO_MARK
     public func setFirewallMark(_ mark: UInt32) throws(Errno) {

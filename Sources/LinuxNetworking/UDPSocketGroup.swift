@@ -18,7 +18,7 @@ public struct UDPOffloads: Hashable, Sendable {
 /// - The kernel steers datagrams by their first bytes (``SteeringFilter``). It is a matter of
 ///   speed, not of trust: before the filter is attached, and in GRO trains, any socket may receive
 ///   any message, so each owner judges a message by its own type.
-/// - Datagrams leave without the Don't Fragment bit (IP_PMTUDISC_DONT), as the kernel's WireGuard
+/// - Datagrams leave without the Don't Fragment bit (IP_PMTUDISC_OMIT), as the kernel's WireGuard
 ///   sends them: a router on the path may fragment what is too long, rather than drop it.
 /// - UDP_GRO is on for the control socket too. While it merges, the kernel asks for the setting of
 ///   a socket of the group that it picks by hash, not by filter.

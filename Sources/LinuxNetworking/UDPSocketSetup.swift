@@ -34,13 +34,15 @@ struct UDPSocketSetup {
             // Tells mapped IPv4 addresses too, so IP_PKTINFO would only say it twice.
             try require(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO")
             try require(
-                socket, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT, "IPV6_MTU_DISCOVER")
+                socket, IPPROTO_IPV6, IPV6_MTU_DISCOVER, UDPSocket.fragmentable6,
+                "IPV6_MTU_DISCOVER")
         } else {
             try require(socket, IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO")
         }
         // On a dual-stack socket these govern its IPv4 side.
         try require(socket, IPPROTO_IP, IP_RECVTOS, 1, "IP_RECVTOS")
-        try require(socket, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT, "IP_MTU_DISCOVER")
+        try require(
+            socket, IPPROTO_IP, IP_MTU_DISCOVER, UDPSocket.fragmentable4, "IP_MTU_DISCOVER")
         try require(
             socket, Int(SOL_SOCKET), Int32(CLINUX_SO_TIMESTAMPNS), 1, "SO_TIMESTAMPNS")
         // Fails on kernels without it; the group's offloads say so.

@@ -26,6 +26,9 @@ struct PathMonitor {
     /// round is waited after.
     private var searchAt: UInt64 = 0
     private var searchPause = Self.searchPauseMin
+    /// Somebody has answered from where the peer is said to be now. Before that nothing large goes
+    /// there: whoever can forge a source would have us send it to a victim.
+    private var isReached = true
     /// Share of small probes that had no answer lately, 0 to 1.
     private var unansweredShare = 0.0
 
@@ -111,7 +114,7 @@ struct PathMonitor {
 
     /// Whether there is traffic, no size is being tried, and room for one and its companion.
     private var maySearch: Bool {
-        probeAt != .max && waiting.count + 2 <= Self.waitingMax
+        isReached && probeAt != .max && waiting.count + 2 <= Self.waitingMax
             && !waiting.contains(where: \.isTried)
     }
 
@@ -125,10 +128,13 @@ struct PathMonitor {
 
     /// The path is another one, or the tunnel's own MTU; arguments as in
     /// ``init(ipOverhead:packetMax:firstNumber:activeInterval:now:)``.
-    mutating func restart(ipOverhead: Int, packetMax: Int, now: UInt64) {
+    ///
+    /// - Parameter isElsewhere: Nobody has answered from there.
+    mutating func restart(ipOverhead: Int, packetMax: Int, isElsewhere: Bool, now: UInt64) {
         search = Self.makeSearch(ipOverhead, packetMax)
         estimator.beginAnew()
         waiting.removeAll()
+        isReached = isReached && !isElsewhere
         searchAt = 0
         searchPause = Self.searchPauseMin
         wake(now: now)
@@ -201,6 +207,7 @@ struct PathMonitor {
             searchPause = Self.searchPauseMin
             searchAt = min(searchAt, MonotonicTime.adding(searchPause, to: now))
         }
+        isReached = true
         unansweredShare *= 15 / 16
         estimator.note(roundTrip: sample.roundTrip, transit: sample.transit, now: now)
         return sample

@@ -9,7 +9,7 @@ extension WireGuardDevice {
     public func setPacketMax(_ byteCount: Int) {
         guard byteCount != packetMax else { return }
         packetMax = byteCount
-        for case let peer? in peers { renewPath(of: peer) }
+        for case let peer? in peers { renewPath(of: peer, isElsewhere: false) }
     }
 
     /// Sets how often the path to a peer with traffic is measured, in nanoseconds: often for a
@@ -67,9 +67,12 @@ extension WireGuardDevice {
     }
 
     /// The path is another one: nothing that is known of its sizes counts.
-    func renewPath(of peer: Peer) {
+    ///
+    /// - Parameter isElsewhere: It ends at another endpoint.
+    func renewPath(of peer: Peer, isElsewhere: Bool) {
         guard peer.path != nil else { return }
         peer.isPathStale = true
+        peer.isPathElsewhere = peer.isPathElsewhere || isElsewhere
         schedule(peer, .path, at: 0)
     }
 
@@ -91,9 +94,11 @@ extension WireGuardDevice {
                 ipOverhead: overhead, packetMax: packetMax, firstNumber: random.uint32(),
                 activeInterval: pathInterval, now: now)
         } else if peer.isPathStale {
-            peer.path?.restart(ipOverhead: overhead, packetMax: packetMax, now: now)
+            peer.path?.restart(
+                ipOverhead: overhead, packetMax: packetMax, isElsewhere: peer.isPathElsewhere,
+                now: now)
         }
-        peer.isPathStale = false
+        (peer.isPathStale, peer.isPathElsewhere) = (false, false)
         let probes = peer.path?.advance(now: now, traffic: peer.activity.carriedBytes) ?? []
         for probe in probes { actions.append(.sendProbe(peer.id, probe)) }
         announcePacketMax(of: peer)
@@ -112,7 +117,8 @@ extension WireGuardDevice {
         schedule(peer, .path, at: MonotonicTime.adding(tick - 1, to: due) / tick * tick)
     }
 
-    private static let pathTick = PathMonitor.activeInterval / 8
+    /// Many are not looked at at once, either: what they send goes before a worker's packets.
+    private static let pathTick = PathMonitor.activeInterval / 32
 
     private func announcePacketMax(of peer: Peer) {
         let limit = peer.path?.packetMax

@@ -53,7 +53,7 @@ extension WireGuardDevice {
     func move(_ peer: Peer, to endpoint: Endpoint?) {
         guard peer.endpoint != endpoint else { return }
         peer.endpoint = endpoint
-        renewPath(of: peer)
+        renewPath(of: peer, isElsewhere: true)
         actions.append(.endpointChanged(peer.id, endpoint))
     }
 

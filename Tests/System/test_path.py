@@ -4,15 +4,17 @@ import contextlib
 import re
 import socket
 import statistics
+import struct
 import time
 
 import pytest
 
 from lab import branchlined, wait_until
+from packets import checksum, ipv4
 from relay import Relay
 from test_qos import Uploads, delays, qos, set_qos
 from traffic import Worker, tcp_connection, tcp_transfer
-from tunnel import MTU, End, Star, echo, make_tunnel, outer_link
+from tunnel import LISTEN_PORT, MTU, End, Star, echo, make_tunnel, outer_link
 from wiretap import Wiretap
 
 pytestmark = pytest.mark.branchline_only
@@ -199,6 +201,29 @@ def test_black_hole_is_found_and_left_behind(lab, limit):
     assert limit - 8 - MESSAGE_BYTES - IP_AND_UDP_BYTES - 16 <= learnt
     assert learnt <= limit - MESSAGE_BYTES - IP_AND_UDP_BYTES
     assert int(one.daemon.status().get("mtu")) == MTU, "the interface's own stays"
+
+
+def fragmentation_needed(source: str, target: str, mtu: int) -> bytes:
+    """ICMP that says so of a datagram of the tunnel's; no router has sent it."""
+    inner = ipv4(source, target, 17, struct.pack(">HHHH", LISTEN_PORT, LISTEN_PORT, 1460, 0))
+    body = struct.pack(">BBHHH", 3, 4, 0, 0, mtu) + inner
+    return body[:2] + struct.pack(">H", checksum(body)) + body[4:]
+
+
+def test_forged_icmp_makes_nothing_smaller(lab):
+    tunnel = ours(lab)
+    one, two = tunnel.ends
+    tunnel.passes()
+    await_mtu(one, range(1480, 1481))
+    source, target = one.outer(), two.outer()
+    with two.namespace.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP) as forger:
+        forger.sendto(fragmentation_needed(source, target, 552), (source, 0))
+    wait_until(lambda: "mtu 552" in one.namespace.run("ip", "route", "get", target).stdout, 5,
+               "the kernel believes it")
+    tcp_transfer(one, two, 2_000_000)
+    created = re.findall(r"^Ip: (.*)$", one.namespace.run("cat", "/proc/net/snmp").stdout, re.M)
+    counters = dict(zip(*(line.split() for line in created)))
+    assert counters["FragCreates"] == "0", "data was cut"
 
 
 @pytest.mark.long

@@ -210,7 +210,8 @@ import Testing
         let probes = path.estimate.probeCount
         path.sizeMax = .max
         path.delay = 100 * millisecond
-        path.monitor.restart(ipOverhead: 48, packetMax: 1_420, now: path.now)
+        path.monitor.restart(
+            ipOverhead: 48, packetMax: 1_420, isElsewhere: true, now: path.now)
         #expect(path.current == 1_452 && !path.estimate.isDatagramSizeConfirmed)
         path.run(second)
         #expect(path.estimate.isDatagramSizeConfirmed)
@@ -370,7 +371,8 @@ import Testing
             case 1:
                 monitor.restart(
                     ipOverhead: random.chance(percent: 50) ? 28 : 48,
-                    packetMax: Int.random(in: 0...70_000, using: &random), now: now)
+                    packetMax: Int.random(in: 0...70_000, using: &random),
+                    isElsewhere: random.chance(percent: 50), now: now)
             case 2:
                 monitor.setActiveInterval(
                     random.chance(percent: 20) ? .max : random.next() >> 34)
