@@ -9,7 +9,8 @@ struct NodeReprofile: AsyncParsableCommand {
         abstract: "Say what a node's tunnels must be, by a new grant.",
         discussion: """
             A tunnel is what the stronger of both ends' grants names: wireguard, or branchline \
-            (post-quantum) with one of two ciphers. A gateway whose grant names branchline is \
+            (post-quantum) with one of two ciphers, of which ChaCha20-Poly1305 counts as the \
+            stronger. A gateway whose grant names branchline is \
             reached by no plain WireGuard client. The grants before are revoked. For example:
 
               branchline node reprofile plant-7 branchline-aes256gcm
