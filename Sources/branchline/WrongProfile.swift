@@ -23,10 +23,10 @@ struct WrongProfile: Encodable {
         let who = name ?? String(peer.publicKey.base64.prefix(10))
         guard let node else {
             advice = "\(who) speaks \(heard), and is to speak \(wanted): put "
-                + "\(peer.profile.settingWords) into its [Peer] section for this end"
+                + "\(peer.profile.settingWords) into its [Peer] section for this end, or "
                 // An old message that somebody sends again is to talk nobody into less.
-                + (mismatch.spoken == .wireguard
-                    ? "" : ", or \(mismatch.spoken.settingWords) into the section for it here")
+                + (mismatch.spoken == .wireguard ? "only if it can speak nothing better " : "")
+                + "\(mismatch.spoken.settingWords) into the section for it here"
             return
         }
         advice = "\(who) speaks \(heard), and the grants of both ask for \(wanted): if it has "
