@@ -128,16 +128,20 @@ struct PathMonitor {
 
     /// The path is another one, or the tunnel's own MTU; arguments as in
     /// ``init(ipOverhead:packetMax:firstNumber:activeInterval:now:)``.
-    ///
-    /// - Parameter isElsewhere: Nobody has answered from there.
-    mutating func restart(ipOverhead: Int, packetMax: Int, isElsewhere: Bool, now: UInt64) {
+    mutating func restart(ipOverhead: Int, packetMax: Int, now: UInt64) {
         search = Self.makeSearch(ipOverhead, packetMax)
         estimator.beginAnew()
         waiting.removeAll()
-        isReached = isReached && !isElsewhere
         searchAt = 0
         searchPause = Self.searchPauseMin
         wake(now: now)
+    }
+
+    /// The peer is said to be elsewhere, where nobody has answered: answers from where it was say
+    /// nothing any more. ``restart(ipOverhead:packetMax:now:)`` follows.
+    mutating func move() {
+        waiting.removeAll()
+        isReached = false
     }
 
     /// Sets the time between small probes while there is traffic, in nanoseconds: no less than

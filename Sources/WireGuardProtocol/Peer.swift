@@ -46,8 +46,6 @@ final class Peer {
     var path: PathMonitor?
     /// It must begin anew.
     var isPathStale = false
-    /// And it leads elsewhere, where nobody has answered so far.
-    var isPathElsewhere = false
     /// The longest inner packet that the data path was told to send.
     var packetMax: Int?
 

@@ -9,7 +9,7 @@ extension WireGuardDevice {
     public func setPacketMax(_ byteCount: Int) {
         guard byteCount != packetMax else { return }
         packetMax = byteCount
-        for case let peer? in peers { renewPath(of: peer, isElsewhere: false) }
+        for case let peer? in peers { renewPath(of: peer) }
     }
 
     /// Sets how often the path to a peer with traffic is measured, in nanoseconds: often for a
@@ -67,12 +67,9 @@ extension WireGuardDevice {
     }
 
     /// The path is another one: nothing that is known of its sizes counts.
-    ///
-    /// - Parameter isElsewhere: It ends at another endpoint.
-    func renewPath(of peer: Peer, isElsewhere: Bool) {
+    func renewPath(of peer: Peer) {
         guard peer.path != nil else { return }
         peer.isPathStale = true
-        peer.isPathElsewhere = peer.isPathElsewhere || isElsewhere
         schedule(peer, .path, at: 0)
     }
 
@@ -94,11 +91,9 @@ extension WireGuardDevice {
                 ipOverhead: overhead, packetMax: packetMax, firstNumber: random.uint32(),
                 activeInterval: pathInterval, now: now)
         } else if peer.isPathStale {
-            peer.path?.restart(
-                ipOverhead: overhead, packetMax: packetMax, isElsewhere: peer.isPathElsewhere,
-                now: now)
+            peer.path?.restart(ipOverhead: overhead, packetMax: packetMax, now: now)
         }
-        (peer.isPathStale, peer.isPathElsewhere) = (false, false)
+        peer.isPathStale = false
         let probes = peer.path?.advance(now: now, traffic: peer.activity.carriedBytes) ?? []
         for probe in probes { actions.append(.sendProbe(peer.id, probe)) }
         announcePacketMax(of: peer)

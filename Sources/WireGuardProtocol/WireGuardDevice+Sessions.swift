@@ -53,7 +53,8 @@ extension WireGuardDevice {
     func move(_ peer: Peer, to endpoint: Endpoint?) {
         guard peer.endpoint != endpoint else { return }
         peer.endpoint = endpoint
-        renewPath(of: peer, isElsewhere: true)
+        peer.path?.move()
+        renewPath(of: peer)
         actions.append(.endpointChanged(peer.id, endpoint))
     }
 

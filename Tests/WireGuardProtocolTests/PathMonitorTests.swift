@@ -210,8 +210,8 @@ import Testing
         let probes = path.estimate.probeCount
         path.sizeMax = .max
         path.delay = 100 * millisecond
-        path.monitor.restart(
-            ipOverhead: 48, packetMax: 1_420, isElsewhere: true, now: path.now)
+        path.monitor.move()
+        path.monitor.restart(ipOverhead: 48, packetMax: 1_420, now: path.now)
         #expect(path.current == 1_452 && !path.estimate.isDatagramSizeConfirmed)
         path.run(second)
         #expect(path.estimate.isDatagramSizeConfirmed)
@@ -369,10 +369,10 @@ import Testing
             switch Int.random(in: 0..<12, using: &random) {
             case 0: monitor.wake(now: now)
             case 1:
+                if random.chance(percent: 50) { monitor.move() }
                 monitor.restart(
                     ipOverhead: random.chance(percent: 50) ? 28 : 48,
-                    packetMax: Int.random(in: 0...70_000, using: &random),
-                    isElsewhere: random.chance(percent: 50), now: now)
+                    packetMax: Int.random(in: 0...70_000, using: &random), now: now)
             case 2:
                 monitor.setActiveInterval(
                     random.chance(percent: 20) ? .max : random.next() >> 34)
