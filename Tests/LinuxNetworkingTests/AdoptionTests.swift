@@ -33,10 +33,10 @@ struct AdoptionTests {
             let batch = ReceiveBatch(messageCapacity: 1)
             for index: UInt8 in 0..<12 {
                 let socket = new.lanes(ofWorker: Int(index) % workerCount)[0]
-                try #require(receive(batch, from: socket) == 1)
+                try #require(receive(1, into: batch, from: socket) == 1)
                 #expect(batch.region(0).bytes == [4, 0, 0, 0, index, 0, 0, 0])
             }
-            try #require(receive(batch, from: new.controlSocket) == 1)
+            try #require(receive(1, into: batch, from: new.controlSocket) == 1)
             #expect(batch.region(0).bytes == [1, 2, 3])
             #expect(batch.localAddress(0) != nil && batch.arrivalNanoseconds(0) > 0)
             // The port is as exclusive as it was.

@@ -20,16 +20,6 @@ func isGone(_ name: String, _ netlink: RoutingNetlink) -> Bool {
     eventually { (try? netlink.linkByName(name)) == nil }
 }
 
-/// Waits until the socket has messages, and receives them.
-func receive(_ batch: ReceiveBatch, from socket: UDPSocket) -> Int {
-    var count = -Int(EAGAIN)
-    _ = eventually {
-        count = socket.receive(batch, limit: batch.messageCapacity)
-        return count != -Int(EAGAIN)
-    }
-    return count
-}
-
 /// Waits until `count` messages have come, and receives them into places of their own, from `first`
 /// on: a busy kernel delivers them one by one, and later than it takes them.
 func receive(

@@ -150,7 +150,7 @@ struct TunDeviceTests {
             answer(packet)
             #expect(queue.write(frame) == frame.count)
             let batch = ReceiveBatch(messageCapacity: 1)
-            try #require(receive(batch, from: group.controlSocket) == 1)
+            try #require(receive(1, into: batch, from: group.controlSocket) == 1)
             #expect(batch.region(0).bytes == payload)
             #expect(batch.source(0) == peer)
             #expect(batch.localAddress(0)?.interfaceIndex == 0)
@@ -219,7 +219,7 @@ struct TunDeviceTests {
             }
             #expect(count == head.count + tail.count)
             let batch = ReceiveBatch(messageCapacity: 4)
-            try #require(receive(batch, from: group.dataSockets[0]) == 1)
+            try #require(receive(1, into: batch, from: group.dataSockets[0]) == 1)
             #expect(batch.region(0).bytes == payload)
             #expect(batch.segmentByteCount(0) == 1_000)
         }

@@ -20,7 +20,7 @@ struct UDPSocketGroupTests {
                 let bytes = transportData(receiverIndex: index, count: 32)
                 try pair.sendBatched(bytes, segmentByteCount: 0)
                 let socket = pair.receiver.dataSockets[Int(index) % socketCount]
-                try #require(receive(batch, from: socket) == 1)
+                try #require(receive(1, into: batch, from: socket) == 1)
                 #expect(batch.region(0).bytes == bytes)
             }
             try expectEmpty(pair.receiver)
@@ -40,7 +40,7 @@ struct UDPSocketGroupTests {
                 try pair.sendBatched(bytes, segmentByteCount: 0)
                 let lanes = group.lanes(ofWorker: low % workerCount)
                 try #require(lanes.count == laneCount)
-                try #require(receive(batch, from: lanes[second % laneCount]) == 1)
+                try #require(receive(1, into: batch, from: lanes[second % laneCount]) == 1)
                 #expect(batch.region(0).bytes == bytes)
             }
             try expectEmpty(group)
@@ -57,12 +57,12 @@ struct UDPSocketGroupTests {
             let batch = ReceiveBatch(messageCapacity: 1)
             for bytes in others {
                 try pair.sendBatched(bytes, segmentByteCount: 0)
-                try #require(receive(batch, from: pair.receiver.controlSocket) == 1)
+                try #require(receive(1, into: batch, from: pair.receiver.controlSocket) == 1)
                 #expect(batch.region(0).bytes == bytes)
             }
             let shortest = transportData(receiverIndex: 1, count: 8)
             try pair.sendBatched(shortest, segmentByteCount: 0)
-            try #require(receive(batch, from: pair.receiver.dataSockets[1]) == 1)
+            try #require(receive(1, into: batch, from: pair.receiver.dataSockets[1]) == 1)
             try expectEmpty(pair.receiver)
         }
     }
@@ -74,7 +74,7 @@ struct UDPSocketGroupTests {
             let batch = ReceiveBatch(messageCapacity: 2)
             let payload = transportData(receiverIndex: 3, count: 2_500)
             try pair.sendBatched(payload, segmentByteCount: 1_000)
-            try #require(receive(batch, from: pair.receiver.dataSockets[1]) == 1)
+            try #require(receive(1, into: batch, from: pair.receiver.dataSockets[1]) == 1)
             #expect(batch.region(0).bytes == payload)
             #expect(batch.segmentByteCount(0) == 1_000)
             #expect(try batch.source(0).address == address("127.0.0.3"))
@@ -85,7 +85,7 @@ struct UDPSocketGroupTests {
                 #expect(
                     pair.receiver.dataSockets[0].send($0, to: reply, trafficClass: 0xbb) == 2)
             }
-            try #require(receive(batch, from: pair.sender.controlSocket) == 1)
+            try #require(receive(1, into: batch, from: pair.sender.controlSocket) == 1)
             #expect(batch.trafficClass(0) == 0xbb)
             #expect(batch.source(0) == pair.endpoint)
             #expect(batch.arrivalNanoseconds(0) > 0)

@@ -15,7 +15,7 @@ struct UDPSocketTests {
             let payload = transportData(receiverIndex: 0, count: 1_000 * 7 + 300)
             try pair.sendBatched(payload, segmentByteCount: 1_000)
             let batch = ReceiveBatch(messageCapacity: 4)
-            try #require(receive(batch, from: pair.receiver.dataSockets[0]) == 1)
+            try #require(receive(1, into: batch, from: pair.receiver.dataSockets[0]) == 1)
             #expect(batch.region(0).bytes == payload)
             #expect(batch.segmentByteCount(0) == 1_000)
             #expect(!batch.isTruncated(0))
@@ -47,7 +47,7 @@ struct UDPSocketTests {
                         pair.sender.controlSocket.send(
                             $0, to: pair.destination, trafficClass: trafficClass) == 1)
                 }
-                try #require(receive(batch, from: pair.receiver.controlSocket) == 1)
+                try #require(receive(1, into: batch, from: pair.receiver.controlSocket) == 1)
                 #expect(batch.trafficClass(0) == trafficClass)
                 #expect(batch.outerECN(0) == ECN(trafficClass: trafficClass))
             }
@@ -61,7 +61,7 @@ struct UDPSocketTests {
             let before = Clock.realtimeNanoseconds()
             try pair.sendBatched([1], segmentByteCount: 0)
             let batch = ReceiveBatch(messageCapacity: 1)
-            try #require(receive(batch, from: pair.receiver.controlSocket) == 1)
+            try #require(receive(1, into: batch, from: pair.receiver.controlSocket) == 1)
             let own = try address(target)
             #expect(batch.source(0) == Endpoint(address: own, port: pair.sender.port, scope: 0))
             #expect(batch.localAddress(0)?.address == own)
@@ -95,7 +95,7 @@ struct UDPSocketTests {
             ByteArena.withCopy(of: [2]) {
                 #expect(pair.receiver.controlSocket.send($0, to: reply) == 1)
             }
-            try #require(receive(batch, from: pair.sender.controlSocket) == 1)
+            try #require(receive(1, into: batch, from: pair.sender.controlSocket) == 1)
             #expect(try batch.source(0).address == address(asked))
             #expect(!reply.matches(batch, 0))
         }
